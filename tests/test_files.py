@@ -12,7 +12,7 @@ import mlickd.files
 from helpers.forked_runs import fork, wait_or_kill
 from helpers.limits import largest_file
 from mlickd.errors import InputError
-from mlickd.files import check_writable, file_digest, remove_unfinished, whole_file, write_whole_file
+from mlickd.files import atomic_writer, check_writable, file_digest, remove_unfinished, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -22,16 +22,16 @@ def names(folder: Path) -> list[str]:
 def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with whole_file(path, "") as file:
+    with atomic_writer(path, "") as file:
         for part in (b"ab", b"", b"c"):
             file.write(part)
         assert path.read_bytes() == b"old"
-    assert path.read_bytes() == b"abc" and file.sha256 == hashlib.sha256(b"abc").hexdigest()
-    with pytest.raises(KeyboardInterrupt), whole_file(path, "") as file:
+    assert path.read_bytes() == b"abc"
+    with pytest.raises(KeyboardInterrupt), atomic_writer(path, "") as file:
         file.write(b"new")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"abc" and names(tmp_path) == ["file"]
-    with whole_file(path, "") as first, whole_file(path, "") as second:
+    with atomic_writer(path, "") as first, atomic_writer(path, "") as second:
         first.write(b"first")
         second.write(b"the second")
     assert path.read_bytes() == b"first" and names(tmp_path) == ["file"], "the file that is closed last stays"
@@ -41,7 +41,7 @@ def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None
 def test_a_full_disk_is_one_line_and_no_file_stays(parts: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with largest_file(100_000), pytest.raises(InputError, match=rf"^{path}: .*File too large.*; make room$"):
-        with whole_file(path, "make room") as file:
+        with atomic_writer(path, "make room") as file:
             torch.save([torch.zeros(100_000 // parts) for _ in range(parts)], file)
     assert names(tmp_path) == []
 
@@ -50,23 +50,23 @@ def test_permissions_links_and_long_names_are_kept(tmp_path: Path) -> None:
     target = tmp_path / ("é" * 127)  # two bytes per letter
     target.touch(mode=0o600)
     (tmp_path / "link").symlink_to(target)
-    write_whole_file(tmp_path / "link", "private", "")
+    write_atomic(tmp_path / "link", "private", "")
     assert target.read_text() == "private" and target.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "link").is_symlink() and len(names(tmp_path)) == 2
 
 
 def test_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file"
-    write_whole_file(path, "Ünïcode\n", "remedy")
+    write_atomic(path, "Ünïcode\n", "remedy")
     assert path.read_bytes() == "Ünïcode\n".encode()
     with pytest.raises(InputError, match="file/other: .*; remedy"):
-        write_whole_file(path / "other", "", "remedy")
+        write_atomic(path / "other", "", "remedy")
 
 
 def test_a_device_is_written_directly() -> None:
     """Commands accept ``--json /dev/stdout``."""
     reading, writing = os.pipe()
-    write_whole_file(f"/dev/fd/{writing}", "all", "")
+    write_atomic(f"/dev/fd/{writing}", "all", "")
     os.close(writing)
     with os.fdopen(reading) as pipe:
         assert pipe.read() == "all"
@@ -74,7 +74,7 @@ def test_a_device_is_written_directly() -> None:
 
 def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     def write_half() -> None:
-        with whole_file(tmp_path / "last", "") as file:
+        with atomic_writer(tmp_path / "last", "") as file:
             file.write(b"half")
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ import torch
 from detectron2.modeling import build_model
 
 from benchmarks.inference import BareClassifier
-from benchmarks.measurement import BenchmarkResult, results_table, time_in_turn, write_results
+from benchmarks.measurement import BenchmarkResult, results_table, time_interleaved, write_results
 from benchmarks.metrics import draw_scores, scikit_learn_metrics, torchmetrics_metrics
 from benchmarks.proposals import plain_edge_boxes
 from benchmarks.settings import CONFIGS
@@ -109,7 +109,7 @@ def test_calls_take_turns_after_an_untimed_call(monkeypatch: pytest.MonkeyPatch)
         made.append(name)
         clock[0] += next(seconds[name])
 
-    comparison = time_in_turn("title", {name: lambda name=name: call(name) for name in "ab"}, 2, scale=1000)
+    comparison = time_interleaved("title", {name: lambda name=name: call(name) for name in "ab"}, 2, scale=1000)
     assert made == ["a", "b"] * 3
     assert comparison.values == {"a": [1000, 2000], "b": [3000, 4000]}
 

@@ -94,10 +94,11 @@ def test_stores_of_proposals_are_checked(tmp_path: Path, monkeypatch: pytest.Mon
         Image.new("RGB", (40, 30)).save(tmp_path / name)
     items = [{**record, "height": 30, "width": 40} for record in records(tmp_path, "a.png", "b.png")]
     boxes = [(record["image_id"], np.array([[0, 0, 9, 9]]), np.array([0.5])) for record in items]
-    for name, method in (("train", "mcg"), ("train", "edge_boxes"), ("train_small", "edge_boxes")):
+    stores = [("train", "mcg"), ("train", "edge_boxes"), ("train", "deep_boxes")]
+    for name, method in (*stores, ("train_small", "edge_boxes"), ("train_small", "mcg")):
         write_store(proposals_path(name, method), boxes, method, {}, image_list_digest(items))
     assert not list(check_proposals("train", items)) and not list(check_proposals("train", items[:1], complete=False))
-    assert [finding.severity for finding in check_proposals("train", items[:1])] == 2 * ["warning"]
+    assert [finding.severity for finding in check_proposals("train", items[:1])] == 3 * ["warning"]
     (shard,) = proposals_path("train", "mcg").iterdir()
     shard.write_bytes(shard.read_bytes().replace(np.float32(0.5).tobytes(), np.float32(0.25).tobytes()))
     (found,) = check_proposals("train", items)

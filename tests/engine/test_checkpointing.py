@@ -1,6 +1,5 @@
 """Checkpoints of a run: written atomically, checked, pruned, and in Detectron2's format."""
 
-import json
 import logging
 import os
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from torch import nn
 from helpers.limits import largest_file
 from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
 from mlickd.errors import InputError
-from mlickd.files import file_digest
 
 
 class Counter:
@@ -68,12 +66,9 @@ def test_detectron2_resumes_from_our_checkpoints_and_vice_versa(tmp_path: Path) 
         model, counter = nn.Linear(1, 1), Counter()
         rest = kind(model, str(tmp_path), trainer=counter).resume_or_load("", resume=True)
         assert model.weight.item() == 3 and counter.iteration == 3 and rest["iteration"] == 3
-    assert json.loads((tmp_path / "checkpoints.json").read_text()) == {
-        name: file_digest(tmp_path / name) for name in ("model_0000001.pth", "model_0000003.pth")
-    }
     DetectionCheckpointer(run.model, str(tmp_path), trainer=run.counter).save("model_0000004", iteration=4)
     assert Run(tmp_path).checkpointer.resume() == "model_0000004.pth"
-    cut(tmp_path / "model_0000004.pth")  # it has no digest
+    cut(tmp_path / "model_0000004.pth")
     assert Run(tmp_path).checkpointer.resume() == "model_0000003.pth"
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
 
@@ -86,22 +81,16 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(damage: Callable, tm
     with caplog.at_level(logging.WARNING):
         assert run.resumed() == 1
     assert "model_0000003.pth is" in caplog.text
-    assert list(json.loads((tmp_path / "checkpoints.json").read_text())) == ["model_0000001.pth"]
     assert Run(tmp_path).resumed() == 1, "the run was killed before it saved again"
     run.save(3)
     assert Run(tmp_path).resumed() == 3
 
 
-def test_a_run_resumes_without_last_checkpoint_or_a_list_of_digests(tmp_path: Path, caplog) -> None:
-    tmp_path = tmp_path / "a?b#c"  # not a URL with a query
+def test_a_path_is_not_a_url_and_other_files_are_not_checkpoints(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "a?b#c"
     tmp_path.mkdir()
     Run(tmp_path).save(1, 3)
-    (tmp_path / "last_checkpoint").unlink()
     assert decide_to_resume(str(tmp_path), True) and Run(tmp_path).resumed() == 3
-    (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
-    (tmp_path / "checkpoints.json").write_text("[1]")
-    assert Run(tmp_path).resumed() == 3
-    assert "checkpoints.json is damaged" in caplog.text
     torch.save({"model": {}}, tmp_path / "model_0000003.pth")
     with pytest.raises(InputError, match=r"--resume .*model_0000003.pth"):
         Run(tmp_path).resumed()
@@ -115,14 +104,12 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     Run(tmp_path).save(1)
     path = tmp_path / "model_0000001.pth"
     torch.save({"model": {}, "trainer": Hostile()}, path)
-    (tmp_path / "checkpoints.json").write_text(json.dumps({path.name: file_digest(path)}))
     with pytest.raises(InputError, match=r"--resume .*model_0000001.pth"):
         Run(tmp_path).resumed()
     assert not (tmp_path / "was run").exists()
 
 
 def test_a_run_keeps_its_newest_checkpoints_and_the_final_one(tmp_path: Path) -> None:
-    (tmp_path / "model_0000000.pth").write_bytes(b"of another run")
     run = Run(tmp_path, keep=2)
     run.save(1, 3, 5)
     run.save(7, name="model_final")
@@ -130,7 +117,7 @@ def test_a_run_keeps_its_newest_checkpoints_and_the_final_one(tmp_path: Path) ->
     assert again.resumed() == 7
     again.save(9)
     kept = {path.name for path in tmp_path.glob("*.pth")}
-    assert kept == {"model_0000000.pth", "model_0000005.pth", "model_0000009.pth", "model_final.pth"}
+    assert kept == {"model_0000005.pth", "model_0000009.pth", "model_final.pth"}
 
 
 def test_a_new_run_never_continues_from_an_earlier_run(tmp_path: Path) -> None:
@@ -143,7 +130,7 @@ def test_a_new_run_never_continues_from_an_earlier_run(tmp_path: Path) -> None:
     cut(tmp_path / "model_0000002.pth")
     with pytest.raises(InputError, match=r"--resume.*model_0000002.pth .*model_0000000.pth "):
         Run(tmp_path).resumed()
-    assert (tmp_path / "model_0000003.pth").exists(), "only the user removes it"
+    assert (tmp_path / "model_0000003.previous.pth").exists(), "only the user removes it"
 
 
 def test_final_models_of_earlier_runs_get_other_names(tmp_path: Path) -> None:
@@ -156,27 +143,23 @@ def test_final_models_of_earlier_runs_get_other_names(tmp_path: Path) -> None:
     assert kept == [3, 5, 7] and (tmp_path / "student.previous.pth").exists()
     Run(tmp_path).checkpointer.forget_earlier_run(str(tmp_path / "model_final.pth"))
     assert (tmp_path / "model_final.pth").exists(), "the new run starts from it"
+    with pytest.raises(InputError, match="MODEL.WEIGHTS .*OUTPUT_DIR"):
+        Run(tmp_path).checkpointer.forget_earlier_run(str(tmp_path / "model_0000001.pth"))
 
 
-@pytest.mark.parametrize("left", ["last_checkpoint", "checkpoints.json"])
-def test_a_new_run_that_is_killed_early_does_not_continue_from_an_earlier_run(left: str, tmp_path: Path, monkeypatch):
+def test_a_new_run_that_is_killed_early_does_not_continue_from_an_earlier_run(tmp_path: Path, monkeypatch) -> None:
     Run(tmp_path).save(1)
-    remove = Path.unlink
 
-    def killed(path: Path, missing_ok: bool = False) -> None:
-        if path.name == left:
-            raise KeyboardInterrupt
-        remove(path, missing_ok=missing_ok)
+    def killed(path: Path, target: Path) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", killed)
+        patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             Run(tmp_path).checkpointer.forget_earlier_run()
-    assert (tmp_path / left).exists()
-    run = Run(tmp_path)
     assert not decide_to_resume(str(tmp_path), True)
-    run.checkpointer.forget_earlier_run()
-    assert [path.name for path in tmp_path.iterdir()] == ["model_0000001.pth"]
+    Run(tmp_path).checkpointer.forget_earlier_run()
+    assert [path.name for path in tmp_path.iterdir()] == ["model_0000001.previous.pth"]
 
 
 def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ STAGES = {
     "stage 1, cached": ("feature", True, ["MODEL.VGG.OUT_FEATURES", ("conv4", "conv5"), *NOT_THE_LAST_MAP]),
     "stage 2, live": ("prediction", False, []),
     "stage 2, cached": ("prediction", True, []),
-    "stage 2, in parts": ("prediction", True, ["SOLVER.ACCUMULATE", 2]),
+    "stage 2, in parts": ("prediction", True, ["SOLVER.GRAD_ACCUM_STEPS", 2]),
     "stage 2, unlabeled": ("prediction", False, UNLABELED),
     "label embeddings": ("prediction", True, LED),
 }

@@ -44,7 +44,7 @@ def distilling(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> C
 @pytest.mark.parametrize(
     "options",
     [
-        ("SOLVER.OPTIMIZER", "ADAMW", "SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.ACCUMULATE", 2),
+        ("SOLVER.OPTIMIZER", "ADAMW", "SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.GRAD_ACCUM_STEPS", 2),
         ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "MODEL.DEVICE", "cpu", "SEED", 7),
     ],
     ids=["adamw, clipped, in parts", "bfloat16"],

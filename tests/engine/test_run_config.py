@@ -1,6 +1,5 @@
 """Configurations of runs: wrong values are named before a run starts, and missing values are filled in."""
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -113,12 +112,12 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("kd", [], None, "--kd-stage .missing.*feature or prediction"),
         ("kd", ["KD.METHOD_STAGES", "('prediction',)"], "feature", "--kd-stage feature.*KD.METHOD_STAGES"),
         ("kd", ["OUTPUT_DIR", "no_run"], "prediction", "MODEL.WEIGHTS.*no_run.feature.student.pth"),
-        ("kd", [*EMBEDDINGS, "SOLVER.ACCUMULATE", 2], "prediction", "SOLVER.ACCUMULATE 2"),
+        ("kd", [*EMBEDDINGS, "SOLVER.GRAD_ACCUM_STEPS", 2], "prediction", "SOLVER.GRAD_ACCUM_STEPS 2"),
         ("cls", ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], None, "MODEL.META_ARCHITECTURE"),
         ("cls", ["MODEL.BACKBONE.NAME", "build_nothing"], None, "MODEL.BACKBONE.NAME"),
         ("cls", ["SOLVER.OPTIMIZER", "LION"], None, "SOLVER.OPTIMIZER"),
         ("cls", ["SOLVER.BASE_LR", "1e999"], None, "SOLVER.BASE_LR"),
-        ("cls", ["SOLVER.ACCUMULATE", 1000], None, "SOLVER.ACCUMULATE"),
+        ("cls", ["SOLVER.GRAD_ACCUM_STEPS", 1000], None, "SOLVER.GRAD_ACCUM_STEPS"),
         ("cls", ["SEED", 2**32], None, "SEED"),
         ("cls", ["MODEL.DEVICE", "nothing"], None, "MODEL.DEVICE"),
         ("cls", ["MODEL.PIXEL_STD", [1.0, 0.0, 1.0]], None, "MODEL.PIXEL_STD"),
@@ -152,7 +151,6 @@ def test_a_resumed_run_checks_the_checkpoint_where_it_continues(tiny_scenes: Pat
     folder.mkdir()
     shutil.copy(save_teacher(tmp_path), folder / "model_0000001.pth")
     (folder / "model_0000003.pth").write_bytes(b"damaged")
-    (folder / "checkpoints.json").write_text(json.dumps({"model_0000001.pth": "", "model_0000003.pth": ""}))
     (folder / "last_checkpoint").write_text("model_0000003.pth")
     options = ["OUTPUT_DIR", folder, "MODEL.WEIGHTS", tmp_path / "gone.pth"]
     with pytest.raises(InputError, match=r"--resume .*model_0000001\.pth"):

@@ -32,7 +32,7 @@ def test_a_checkpoint_that_does_not_match_is_refused_with_its_keys(use, tmp_path
     del content["1.num_batches_tracked"]  # frozen layers of Detectron2 have no counter
     model, path = network(), saved(content, tmp_path)
     use(model, path, "MODEL.WEIGHTS")
-    loaded = model.state_dict() if use is load_checkpoint else read_checkpoint(path, "MODEL.WEIGHTS", mapped=True)
+    loaded = model.state_dict() if use is load_checkpoint else read_checkpoint(path, "MODEL.WEIGHTS", mmap=True)
     assert all(torch.equal(loaded[key], value) for key, value in content.items())
     del content["1.running_var"]
     content |= {"2.bias": torch.zeros(3), "0.bias": torch.zeros(5)}
@@ -48,13 +48,13 @@ def test_weights_of_detectron2_are_read(tmp_path: Path) -> None:
     torch.testing.assert_close(read["stem.conv1.weight"], torch.arange(6.0).reshape(2, 3))
 
 
-@pytest.mark.parametrize("mapped", [False, True])
-def test_a_file_that_is_not_a_checkpoint_is_named(mapped: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_file_that_is_not_a_checkpoint_is_named(mmap: bool, tmp_path: Path) -> None:
     (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04")
     torch.save({"epoch": 3}, tmp_path / "other.pth")
     for name in ("cut.pth", "other.pth"):
         with pytest.raises(InputError, match=rf"^MODEL.WEIGHTS .*{name}"):
-            read_checkpoint(str(tmp_path / name), "MODEL.WEIGHTS", mapped=mapped)
+            read_checkpoint(str(tmp_path / name), "MODEL.WEIGHTS", mmap=mmap)
 
 
 def test_a_blueprint_has_names_and_shapes_and_does_not_draw_random_numbers(tmp_path: Path) -> None:

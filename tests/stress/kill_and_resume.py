@@ -26,9 +26,7 @@ import torch.utils.tensorboard  # imported once instead of in each run
 from helpers.forked_runs import WRITING, content_digest, count_writing, die_in_writing, fork, wait_for, wait_or_kill
 from helpers.run_kinds import KINDS, RunKinds, train_arguments
 from mlickd.cli.train_net import run
-from mlickd.engine.checkpointing import DIGESTS
 from mlickd.engine.writers import METRICS
-from mlickd.files import file_digest
 
 # Numbers of kills of successive runs.
 KILLS_OF_RUN = (2, 1, 3)
@@ -128,6 +126,8 @@ def finish(process: int, log: Path) -> None:
 
 def read_results(output: Path) -> dict[str, object]:
     """Return the results in the folder of a run by name, without `VARIABLE`, and with all values of checkpoints."""
+    for path in output.glob("*.previous.pth"):
+        path.unlink()  # of a run that was killed between its first checkpoint and `last_checkpoint`, and began again
     results: dict[str, object] = {path.name: content_digest(path) for path in sorted(output.glob("*.pth"))}
     # Losses are smoothed over the iterations of one process, so only their names can be compared.
     exact = ("iteration", "lr")
@@ -142,8 +142,6 @@ def read_results(output: Path) -> dict[str, object]:
             content = [(name, array.dtype, array.shape, array.tobytes()) for name, array in sorted(arrays.items())]
         results[str(path.relative_to(output))] = content
     results["last_checkpoint"] = (output / "last_checkpoint").read_text()
-    digests = json.loads((output / DIGESTS).read_text())
-    results[DIGESTS] = [(name, file_digest(output / name) == digest) for name, digest in digests.items()]
     names = (path.relative_to(output) for path in output.rglob("*"))
     results["files"] = sorted(str(name) for name in names if not name.name.startswith("events."))
     return results

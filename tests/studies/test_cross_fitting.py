@@ -34,7 +34,7 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
         assert given["DATASETS.TEST"] == f"('{part}',)" and given["SOLVER.MAX_ITER"] == "5"
         # Replacing `{dataset}` gives the path of this teacher.
         weights = Path(cfg.KD.TEACHER.WEIGHTS.replace("{dataset}", part))
-        assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.reads
+        assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.inputs
     first = jobs_to_run([*teachers, knowledge])[0].shell_command
     assert first.endswith("generate-proposals --method edge_boxes --dataset tiny_train")
 

@@ -59,7 +59,7 @@ def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: P
     read, config = tmp_path / "read", tmp_path / "config.yaml"
     read.write_text("one")
     config.write_text("SOLVER: {BASE_LR: 1.0}")
-    job = make_job(tmp_path, "job", reads=[read, tmp_path / "missing"], configs=[config], datasets=["tiny_train"])
+    job = make_job(tmp_path, "job", inputs=[read, tmp_path / "missing"], configs=[config], datasets=["tiny_train"])
     seconds = []
 
     def times(job: Job) -> float:
@@ -97,15 +97,15 @@ def test_a_folder_that_the_study_did_not_make_stays(tmp_path: Path) -> None:
     # The second run knows the job only from the failure of the job before it.
     (tmp_path / "before fails").touch()
     before = make_job(tmp_path, "before", resumes=True)
-    assert len(run(replace(job, after=[before]))) == 2
+    assert len(run(replace(job, depends_on=[before]))) == 2
     (tmp_path / "before fails").unlink()
-    (failure,) = run(replace(job, after=[before]))
+    (failure,) = run(replace(job, depends_on=[before]))
     assert str(job.folder) in failure and list(job.folder.iterdir()) == []
 
 
 def test_a_stopped_job_is_resumed_after_an_earlier_job_has_failed(tmp_path: Path) -> None:
-    before = make_job(tmp_path, "before", resumes=True, prepares=True)
-    job = make_job(tmp_path, "job", resumes=True, after=[before])
+    before = make_job(tmp_path, "before", resumes=True, is_intermediate=True)
+    job = make_job(tmp_path, "job", resumes=True, depends_on=[before])
     for failing in ("job fails", "before fails"):
         (tmp_path / failing).touch()
         shutil.rmtree(before.folder, ignore_errors=True)  # so that it runs again
@@ -118,8 +118,8 @@ def test_a_stopped_job_is_resumed_after_an_earlier_job_has_failed(tmp_path: Path
 def test_a_failed_job_stops_dependent_jobs_and_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / "bad fails").touch()
     bad = make_job(tmp_path, "bad", resumes=True)
-    behind = make_job(tmp_path, "behind", after=[bad])
-    last = make_job(tmp_path, "last", after=[behind])
+    behind = make_job(tmp_path, "behind", depends_on=[bad])
+    last = make_job(tmp_path, "last", depends_on=[behind])
     good = make_job(tmp_path, "good")
     failures = run(bad, behind, last, good)
     assert len(failures) == 3 and failures[0].startswith("bad failed with status 1: error: no memory (see ")
@@ -136,7 +136,7 @@ def test_a_failed_job_stops_dependent_jobs_and_is_tried_again(tmp_path: Path) ->
 def test_jobs_run_together_and_share_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     first, second = make_job(tmp_path, "first", "second"), make_job(tmp_path, "second", "first")
-    third = make_job(tmp_path, "third", after=[first, second])
+    third = make_job(tmp_path, "third", depends_on=[first, second])
     assert run(third, first, second, num_jobs=2) == []
     times = [float((job.folder / "result").read_text()) for job in (first, second, third)]
     assert times[2] > max(times[:2]) and calls(third) == ["3 False"]
@@ -144,13 +144,13 @@ def test_jobs_run_together_and_share_the_threads(tmp_path: Path, monkeypatch: py
 
 def test_preparing_jobs_run_only_if_another_job_needs_them(tmp_path: Path) -> None:
     (tmp_path / "nothing.py").write_text("")
-    proposals = Job("proposals", tmp_path, [str(tmp_path / "nothing.py")], prepares=True)
-    cache = make_job(tmp_path, "cache", prepares=True, after=[proposals])
-    student = make_job(tmp_path, "student", after=[cache])
+    proposals = Job("proposals", tmp_path, [str(tmp_path / "nothing.py")], is_intermediate=True)
+    cache = make_job(tmp_path, "cache", is_intermediate=True, depends_on=[proposals])
+    student = make_job(tmp_path, "student", depends_on=[cache])
     assert run(student) == []
     larger = replace(cache, options=["more"])
-    assert jobs_to_run([replace(student, after=[larger])]) == [], "a larger cache has the same knowledge"
-    assert len(jobs_to_run([replace(student, after=[larger], options=["x"])])) == 3
+    assert jobs_to_run([replace(student, depends_on=[larger])]) == [], "a larger cache has the same knowledge"
+    assert len(jobs_to_run([replace(student, depends_on=[larger], options=["x"])])) == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

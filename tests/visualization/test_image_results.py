@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mlickd.visualization.image_results import ClassResult, class_results, format_score, image_result, printable_line
 
 NAMES = ["cat", "dog", "cow", "car"]
-VERDICTS = ("right", "wrong", "missed", "uncounted", "below")
+VERDICTS = ("right", "wrong", "missed", "ignored", "below")
 
 
 def test_the_best_classes_come_first_with_their_thresholds():
@@ -32,11 +32,11 @@ def test_verdicts_agree_with_sets(classes: list[tuple[float, bool, bool]], thres
     found = class_results(scores, names, labels, ignored=np.flatnonzero(ignored).tolist(), thresholds=threshold)
     shown = {verdict: {int(result.class_name) for result in found if result.verdict == verdict} for verdict in VERDICTS}
     predicted, true = set(np.flatnonzero(scores >= threshold).tolist()), set(labels)
-    uncounted = set(np.flatnonzero(ignored).tolist()) - true
+    ignored = set(np.flatnonzero(ignored).tolist()) - true
     assert shown["right"] == predicted & true
     assert shown["missed"] == true - predicted
-    assert shown["wrong"] == predicted - true - uncounted
-    assert shown["uncounted"] == predicted & uncounted
+    assert shown["wrong"] == predicted - true - ignored
+    assert shown["ignored"] == predicted & ignored
     assert shown["below"] == set(np.argsort(-scores, kind="stable")[:3].tolist()) - predicted - true
     assert [result.score for result in found] == sorted((result.score for result in found), reverse=True)
 

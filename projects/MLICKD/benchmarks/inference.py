@@ -18,7 +18,7 @@ from mlickd.environment import keep_freed_memory
 from mlickd.export import load_exported
 from mlickd.export.onnx_export import export_student
 
-from .measurement import BenchmarkResult, time_in_turn
+from .measurement import BenchmarkResult, time_interleaved
 from .settings import TEST, network_config, synthetic_datasets, write_run
 
 
@@ -73,7 +73,7 @@ def _multiply_adds(model: nn.Module, samples: list[dict]) -> float:
 
 def _per_image(title: str, calls: Mapping[str, Callable], repetitions: int, count: int) -> BenchmarkResult:
     title = f"{title}, batch {count}"
-    return time_in_turn(title, calls, repetitions, warm_up=2, unit="ms per image", scale=1000 / count)
+    return time_interleaved(title, calls, repetitions, warm_up=2, unit="ms per image", scale=1000 / count)
 
 
 class BareClassifier(nn.Module):

@@ -43,7 +43,7 @@ class BenchmarkResult:
         return statistics.median(a / b for a, b in zip(self.values[name], first, strict=True))
 
 
-def time_in_turn(
+def time_interleaved(
     title: str,
     calls: Mapping[str, Callable[[], object]],
     repetitions: int,

@@ -7,7 +7,7 @@ import torch
 
 from mlickd.evaluation.metrics import multilabel_metrics
 
-from .measurement import BenchmarkResult, time_in_turn
+from .measurement import BenchmarkResult, time_interleaved
 
 
 def measure_metrics(images: int = 40137, classes: int = 80, repetitions: int = 3) -> list[BenchmarkResult]:
@@ -26,7 +26,7 @@ def measure_metrics(images: int = 40137, classes: int = 80, repetitions: int = 3
         "torchmetrics": lambda: torchmetrics_metrics(scores, targets),
         "scikit-learn": lambda: scikit_learn_metrics(scores, targets),
     }
-    return [time_in_turn(f"{images:,} images, {classes} classes", calls, repetitions)]
+    return [time_interleaved(f"{images:,} images, {classes} classes", calls, repetitions)]
 
 
 def draw_scores(images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from mlickd.export.onnx_export import export_student
 from mlickd.prediction.predictor import Predictor
 
 from .inference import BareClassifier
-from .measurement import BenchmarkResult, time_in_turn
+from .measurement import BenchmarkResult, time_interleaved
 from .settings import network_config, synthetic_datasets, write_run
 
 _SIZES = {"camera": (4000, 3000), "web": (1280, 960)}
@@ -81,7 +81,7 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
             for candidate in candidates.values():
                 candidate(paths[:_BATCH])
             calls = {name: partial(candidate, paths) for name, candidate in candidates.items()}
-            timed = time_in_turn(f"{images:,} {kind} photos", calls, repetitions, warm_up=0)
+            timed = time_interleaved(f"{images:,} {kind} photos", calls, repetitions, warm_up=0)
             values = {name: [images / seconds for seconds in values] for name, values in timed.values.items()}
             slower, faster = sorted(("decoding", "network"), key=lambda name: np.median(values[name]))
             both = [images / (a + b) for a, b in zip(timed.values[slower], timed.values[faster], strict=True)]

@@ -15,7 +15,7 @@ from mlickd.data.proposals.edges import gradient_edges
 from mlickd.data.proposals.image_proposals import complete_parameters
 from mlickd.decoding import read_image
 
-from .measurement import BenchmarkResult, time_in_turn
+from .measurement import BenchmarkResult, time_interleaved
 from .settings import TRAIN, synthetic_datasets
 
 
@@ -47,7 +47,7 @@ def measure_proposals(images: int = 300, repetitions: int = 3) -> list[Benchmark
         title, threads = f"{images} synthetic images", cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
-            timed = time_in_turn(title, calls, repetitions)
+            timed = time_interleaved(title, calls, repetitions)
         finally:
             cv2.setNumThreads(threads)
         count = ProposalStore(store).num_boxes

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mlickd.distillation.cache import make_cache
 
-from .measurement import BenchmarkResult, time_in_turn
+from .measurement import BenchmarkResult, time_interleaved
 from .settings import BATCH_SIZES, TrainingStep, network_config, synthetic_datasets, write_run
 
 
@@ -36,5 +36,5 @@ def measure_step(
             calls |= {f"stage {i}, knowledge cache": TrainingStep(cfg) for i, cfg in enumerate(cached, 1)}
             calls |= {f"stage {i}, live teacher": TrainingStep(cfg) for i, cfg in enumerate(stages, 1)}
             sizes = f"{baseline.INPUT.SIZE_TEST} px (teacher {teacher.INPUT.SIZE_TEST} px)"
-            comparisons.append(time_in_turn(f"{network} at {sizes}, batch {count}", calls, repetitions))
+            comparisons.append(time_interleaved(f"{network} at {sizes}, batch {count}", calls, repetitions))
     return comparisons

@@ -11,7 +11,7 @@ from mlickd.data import class_names, dataset_records
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 
-from .measurement import BenchmarkResult, time_in_turn
+from .measurement import BenchmarkResult, time_interleaved
 from .settings import CONFIGS, TEST, TRAIN, module_environment, synthetic_datasets
 
 
@@ -39,7 +39,7 @@ def measure_training(
         command = ["-m", "mlickd", "train", "--config-file", CONFIGS / "folder" / "cls.yaml", *options]
         calls = {"plain script": partial(_run, plain, rows), "mlickd train": partial(_run, command)}
         return [
-            time_in_turn(f"{dataset or 'synthetic images'}, {iterations} iterations", calls, repetitions, warm_up=0)
+            time_interleaved(f"{dataset or 'synthetic images'}, {iterations} iterations", calls, repetitions, warm_up=0)
         ]
 
 

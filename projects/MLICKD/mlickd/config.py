@@ -30,9 +30,9 @@ def default_config() -> CfgNode:
 
 
 def _add_data_config(cfg: CfgNode) -> None:
-    # Sides, in pixels, of the square to which training images are warped. Each batch draws one of them.
+    # Sizes of training images in pixels. Each batch is resized to a random one of them, as squares.
     cfg.INPUT.SIZES_TRAIN = (224,)
-    # Side, in pixels, of the square to which test images are warped.
+    # Size of test images in pixels. They are resized to squares.
     cfg.INPUT.SIZE_TEST = 224
     # Train on a random crop of each image. The teacher sees the same crop at the size of its configuration.
     cfg.INPUT.RANDOM_CROP = CfgNode()
@@ -63,8 +63,8 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
     cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()
-    # Maximum number of proposals of an image, the best by score. The paper has about 500 per image. In distillation,
-    # TOP_K of the teacher's configuration applies.
+    # Maximum number of proposals per image; those with the highest scores are kept. The paper has about 500 per image.
+    # In distillation, TOP_K of the teacher's configuration applies.
     cfg.DATASETS.PROPOSALS.TOP_K = 500
 
 
@@ -171,10 +171,10 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # MAX_ITER is more than 200 epochs, training reduces them to 200 epochs. Training does not change them if this key
     # is 0, or if an option sets a MAX_ITER.
     cfg.SOLVER.REFERENCE_IMAGES = 0
-    # Number of parts into which a batch is split. They are computed one after the other to save memory. The gradients
-    # equal the gradients of the whole batch. Exceptions: batch normalization that is not frozen, and the mean that a
-    # context classifier with MODEL.WSDDN.FEATURE_NORM subtracts, see one part at a time.
-    cfg.SOLVER.ACCUMULATE = 1
+    # Number of gradient accumulation steps. The batch is split into this many parts, which are computed one after
+    # another to save memory. The gradients equal those of the whole batch, except that batch normalization that is not
+    # frozen and the feature mean of a context classifier (MODEL.WSDDN.FEATURE_NORM) see one part at a time.
+    cfg.SOLVER.GRAD_ACCUM_STEPS = 1
     # dtype of convolutions and linear layers with SOLVER.AMP.ENABLED: `float16` (CUDA) or `bfloat16` (CUDA, or a
     # CPU, where it is faster only with special instructions). Evaluation uses float32. So does a live teacher, because
     # its knowledge must equal the cache.
@@ -204,8 +204,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # config.yaml must be in the same folder. `{dataset}` is replaced by the name of each training dataset, for a
     # separate teacher of each dataset (cross-fitting, see `mlickd cross-fit`). This requires KD.CACHE.
     cfg.KD.TEACHER.WEIGHTS = ""
-    # Average the teacher's outputs over its view and the mirrored view: the softmax outputs of both streams, and the
-    # logits of the context classifier. All features, and the regions of OICRHeads, come from the view only.
+    # Test-time augmentation of the teacher: average the softmax outputs of both streams, and the logits of the context
+    # classifier, over the view and the mirrored view. Features and the regions of OICRHeads come from the view only.
     cfg.KD.TEACHER.FLIP = False
 
     # The regions that are transferred (R'_n for image n), and their weights s'.

@@ -28,36 +28,28 @@ IMAGE_SUFFIXES = frozenset(
 _UNFINISHED = ".unfinished"
 
 
-class DigestingFile:
-    """A file open for writing that computes the SHA-256 of its content.
+class WritableFile:
+    """A file open for writing that keeps the error of the last failed write as ``error``.
 
-    Attributes:
-        error: error of the last failed write. ``torch.save`` raises a different error, which hides the reason.
+    ``torch.save`` raises a different error, which hides the reason.
     """
 
     def __init__(self, file: BinaryIO):
         self.flush = file.flush
         self.error: OSError | None = None
         self._file = file
-        self._digest = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
         """Write bytes and return their number."""
-        self._digest.update(data)
         try:
             return self._file.write(data)
         except OSError as error:
             self.error = error
             raise
 
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of all written bytes, in hexadecimal."""
-        return self._digest.hexdigest()
-
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str], remedy: str) -> Iterator[DigestingFile]:
+def atomic_writer(path: str | os.PathLike[str], remedy: str) -> Iterator[WritableFile]:
     """Open a file for writing. It replaces ``path`` only when it is complete.
 
     The content goes to a new file in the same folder, which is synchronized to disk and renamed at the end. Missing
@@ -75,7 +67,7 @@ def whole_file(path: str | os.PathLike[str], remedy: str) -> Iterator[DigestingF
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _replacement(path) as raw:
-            file = DigestingFile(raw)
+            file = WritableFile(raw)
             yield file
     except BaseException as error:
         cause = (file and file.error) or error
@@ -115,15 +107,15 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
                 os.close(folder)
 
 
-def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str) -> None:
-    """Write bytes, or text in UTF-8, with :func:`whole_file`."""
-    with whole_file(path, remedy) as file:
+def write_atomic(path: str | os.PathLike[str], content: str | bytes, remedy: str) -> None:
+    """Write bytes, or text in UTF-8, with :func:`atomic_writer`."""
+    with atomic_writer(path, remedy) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], content: dict) -> None:
     """Write ``content`` as JSON, see :func:`strict_json`."""
-    write_whole_file(path, f"{strict_json(content)}\n", "give another path")
+    write_atomic(path, f"{strict_json(content)}\n", "give another path")
 
 
 def strict_json(content: dict) -> str:

@@ -28,7 +28,7 @@ from mlickd.data.records import labels_digest
 from mlickd.data.sources.dataset_files import read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
-from mlickd.files import write_whole_file
+from mlickd.files import write_atomic
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
@@ -168,7 +168,7 @@ def predict(
 def write_class_names(folder: str | os.PathLike[str], names: Sequence[str]) -> None:
     """Write ``classes.txt``, one name per line, into the folder of a run."""
     text = "".join(f"{name}\n" for name in names)
-    write_whole_file(os.path.join(folder, RUN_CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
+    write_atomic(os.path.join(folder, RUN_CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
 
 
 def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlickd.errors import InputError, one_line
-from mlickd.files import write_whole_file
+from mlickd.files import write_atomic
 
 # All metadata is under one key, because safetensors does not keep the order of several keys.
 _METADATA_KEY = "mlickd"
@@ -109,7 +109,7 @@ def write_shard(
     """
     contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     text = json.dumps({**metadata, "sha256": _tensors_digest(contiguous)}, sort_keys=True, allow_nan=False)
-    write_whole_file(path, save(contiguous, {_METADATA_KEY: text}), remedy)
+    write_atomic(path, save(contiguous, {_METADATA_KEY: text}), remedy)
 
 
 class Shard:

@@ -98,8 +98,8 @@ def _best_of_class(scores: np.ndarray, positive: np.ndarray, default: float) -> 
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     predicted = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1  # at or above each distinct score
-    hits = np.cumsum(positive[order])[predicted - 1]
-    f1 = 2.0 * hits / (predicted + positive.sum())
+    true_positives = np.cumsum(positive[order])[predicted - 1]
+    f1 = 2.0 * true_positives / (predicted + positive.sum())
     lowest = ranked[predicted - 1]
     next_lower = np.append(ranked[predicted[:-1]], np.zeros_like(lowest[:1]))
     midway = (lowest / 2 + next_lower / 2).astype(scores.dtype)

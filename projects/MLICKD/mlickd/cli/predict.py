@@ -11,7 +11,7 @@ from mlickd.environment import keep_freed_memory
 from mlickd.errors import InputError
 from mlickd.export.hub_folder import is_hub_student
 from mlickd.files import check_writable
-from mlickd.prediction.photo_report import DASH, PhotoReport, find_photos, write_text
+from mlickd.prediction.photo_report import STDIO, PhotoReport, find_photos, write_text
 from mlickd.prediction.predictor import load_model
 
 EPILOG = """\
@@ -55,13 +55,13 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--save", type=Path, metavar="FOLDER", help=save_help)
     add_shard_argument(parser, "predict part I of N of the photos; add I-of-N to the names of --json, --csv, --save")
     args = parser.parse_args()
-    if args.json == args.csv == DASH:
+    if args.json == args.csv == STDIO:
         raise InputError("--json -, --csv -: print only one of them; name a file for the other")
     number, count = args.shard
     if count > 1:  # processes that share the photos write different files
         for option in ("json", "csv"):
             value = getattr(args, option)
-            if value not in (None, DASH):
+            if value not in (None, STDIO):
                 setattr(args, option, str(Path(value).with_suffix(f".{number}-of-{count}{Path(value).suffix}")))
         args.save = args.save and args.save / f"{number}-of-{count}"
     return args
@@ -73,7 +73,7 @@ def main() -> None:
     number, count = args.shard
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
     for path in filter(None, (args.json, args.csv)):
-        if path != DASH:
+        if path != STDIO:
             check_writable(path)
     # A path may have bytes that are not valid UTF-8.
     if hasattr(sys.stdin, "reconfigure"):
@@ -104,7 +104,7 @@ def main() -> None:
             rows = [(name, score, name in prediction.labels) for name, score in shown]
             figure = draw_prediction(prediction.name, rows, prediction.regions, prediction.class_names)
             save_figure_of_photo(figure, args.save, prediction.name)
-    if DASH not in (args.json, args.csv):
+    if STDIO not in (args.json, args.csv):
         print(report.table())
     for path, content in ((args.json, report.as_json), (args.csv, report.as_csv)):
         if path is not None:

@@ -54,7 +54,7 @@ class ColorShift(NamedTuple):
 
 
 class ColorJitter(NamedTuple):
-    """The largest difference between 1 and each factor of a :class:`ColorShift`; 0 leaves a property unchanged."""
+    """Strengths x as in torchvision's ``ColorJitter``: factors of :class:`ColorShift` are uniform in [1 - x, 1 + x]."""
 
     brightness: float = 0.0
     contrast: float = 0.0

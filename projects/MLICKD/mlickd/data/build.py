@@ -177,7 +177,7 @@ def build_test_mapper(cfg: CfgNode, name: str | None = None, *, can_propose: boo
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
-    """Return an endless loader of the training datasets; each batch is a list of samples.
+    """Return an infinite data loader of the training datasets; each batch is a list of samples.
 
     Samples of ``DATASETS.UNLABELED`` do not have ``labels``, even if their records do.
 

@@ -108,7 +108,7 @@ class MultiLabelDataset:
 
 
 def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
-    """Return the image-level targets of records.
+    """Return the multi-hot targets of records.
 
     Args:
         records: N dicts with `labels` and optionally `ignored_labels`, lists of class indices. A class in both lists is

@@ -24,7 +24,7 @@ class ImageView(NamedTuple):
 
 
 class TrainingBatchSampler(Sampler[list[ImageView]]):
-    """Endless batches: every epoch is a new permutation, and all views of a batch have the same size.
+    """An infinite sampler: each epoch is a new random permutation, and all views of a batch have the same size.
 
     Each image may be mirrored, cropped, and changed in its colors.
 

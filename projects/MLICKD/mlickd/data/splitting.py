@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mlickd.errors import InputError, shorten_list
-from mlickd.files import expand_path, write_whole_file
+from mlickd.files import expand_path, write_atomic
 
 from .checking.image_checks import check_images, look_alike_groups, similar_images
 from .records import label_targets
@@ -94,14 +94,14 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     for place, root in roots.items():
         (folder / "images" / place).unlink(missing_ok=True)
         (folder / "images" / place).symlink_to(root.resolve())
-    write_whole_file(folder / "classes.txt", "".join(f"{name}\n" for name in classes), remedy)
+    write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in classes), remedy)
     (folder / "labels_held_out.csv").unlink(missing_ok=True)  # of an earlier call
     for split, images_of_split in splits.items():
         records = [image.record for image in images_of_split]
         targets, table = label_targets(records, len(classes)).tolist(), io.StringIO()
         rows = ([record["image_id"], *row] for record, row in zip(records, targets, strict=True))
         csv.writer(table, lineterminator="\n").writerows([["file_name", *classes], *rows])
-        write_whole_file(folder / f"labels_{split}.csv", table.getvalue(), remedy)
+        write_atomic(folder / f"labels_{split}.csv", table.getvalue(), remedy)
     counts = ", ".join(f"{split} {len(images_of_split)}" for split, images_of_split in splits.items())
     left_out = len(images) - sum(map(len, splits.values()))
     logger.info("%s: %s; unlabeled copies and look-alikes of test photos left out: %d", labels, counts, left_out)
@@ -111,7 +111,7 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
 def stratified_part(positive: np.ndarray, groups: np.ndarray, num_parts: int) -> np.ndarray:
     """Choose one of ``num_parts`` parts of N images by iterative stratification (Sechidis et al., 2011).
 
-    The part has about the same share of each class and of all images. Images of a group stay together. The only image
+    The class frequencies in the part approximate those of all images. Images of a group stay together. The only image
     of a class is not in the part.
 
     Args:

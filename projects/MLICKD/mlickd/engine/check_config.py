@@ -144,7 +144,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     )
     rules = _RULES | {
         "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
-        "SOLVER.ACCUMULATE": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images per process"),
+        "SOLVER.GRAD_ACCUM_STEPS": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images per process"),
         "SOLVER.IMS_PER_BATCH": (
             lambda value: value > 0 and value % processes == 0,
             f"a positive multiple of the number of processes, {processes}",
@@ -152,7 +152,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     }
     if compares_images:
         expected = f"1, because {cfg.KD.FEATURE.DISTILLER} compares the images of a batch"
-        rules["SOLVER.ACCUMULATE"] = (lambda value: value == 1, expected)
+        rules["SOLVER.GRAD_ACCUM_STEPS"] = (lambda value: value == 1, expected)
     elif cfg.DATASETS.UNLABELED and cfg.DATASETS.UNLABELED_SHARE > 0:
         rules["DATASETS.UNLABELED_SHARE"] = (lambda _: cfg.SOLVER.IMS_PER_BATCH > 1, "0 for SOLVER.IMS_PER_BATCH 1")
     if cfg.KD.STAGE == "feature":

@@ -17,7 +17,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mlickd.files import whole_file
+from mlickd.files import atomic_writer
 from mlickd.runs import STUDENT_CHECKPOINT
 
 from .checkpointing import FINAL, checkpoint_name
@@ -25,9 +25,9 @@ from .processes import LOCKS, max_over_processes, set_stop_handlers
 
 logger = logging.getLogger(__name__)
 
-# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A SIGINT counts as a second
-# Ctrl-C only if it arrives more than this number of seconds after the first.
-_SAME_REQUEST = 1.0
+# The terminal and the launcher may both deliver one Ctrl-C. A SIGINT within this number of seconds of the first is the
+# same request.
+_DEBOUNCE_SECONDS = 1.0
 
 
 class StopHook(HookBase):
@@ -101,7 +101,7 @@ class StopHook(HookBase):
         if kind == signal.SIGINT:
             now = time.monotonic()
             self._first_interrupt = self._first_interrupt or now
-            if now - self._first_interrupt > _SAME_REQUEST:
+            if now - self._first_interrupt > _DEBOUNCE_SECONDS:
                 signal.signal(kind, signal.SIG_DFL)
                 os.kill(os.getpid(), kind)
         while frame is not None and frame.f_code is not StopHook._next_batch.__code__:
@@ -152,6 +152,6 @@ class SaveStudentHook(HookBase):
             return
         path = Path(self.trainer.cfg.OUTPUT_DIR) / STUDENT_CHECKPOINT
         student = self.trainer.checkpointer.model.student
-        with whole_file(path, "free disk space, then give the same command with --resume") as file:
+        with atomic_writer(path, "free disk space, then give the same command with --resume") as file:
             torch.save({"model": student.state_dict()}, file)
         logger.info("Student for evaluation and prediction: %s", path)

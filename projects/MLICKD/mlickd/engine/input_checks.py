@@ -60,7 +60,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool
         for name in saved_checkpoints(Path(cfg.OUTPUT_DIR)):
             path = os.path.join(cfg.OUTPUT_DIR, name)
             try:
-                content = read_checkpoint(path, "--resume", mapped=True)
+                content = read_checkpoint(path, "--resume", mmap=True)
             except InputError:
                 continue  # it is corrupt; the run continues from an earlier checkpoint
             check_fits(model, content, "--resume", path)

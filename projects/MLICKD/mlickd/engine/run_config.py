@@ -33,8 +33,8 @@ from .training_loop import mixed_precision
 
 logger = logging.getLogger(__name__)
 
-# With SOLVER.REFERENCE_IMAGES, few images are not repeated more often.
-_MOST_EPOCHS = 200
+# Maximum number of epochs of a schedule that SOLVER.REFERENCE_IMAGES scales.
+_MAX_EPOCHS = 200
 
 # Methods that share a knowledge cache must have equal values of these keys.
 CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP")
@@ -222,21 +222,21 @@ def finalize_config(
 
 
 def scale_schedule(cfg: CfgNode, images: int = 0) -> list[str]:
-    """Adapt the numbers of iterations to the number of images, as ``SOLVER.REFERENCE_IMAGES`` says (in place).
+    """Scale the schedule with the number of images (in place), see ``SOLVER.REFERENCE_IMAGES``.
 
     Args:
         cfg: configuration; ``SOLVER.REFERENCE_IMAGES`` becomes 0.
         images: number of images; 0 for the images of the training datasets.
 
     Returns:
-        All numbers of iterations as options, also unchanged numbers: a run with other images must not adapt them again.
+        The keys of the schedule as options, also unchanged ones: a run on other images must not scale them again.
     """
     solver = cfg.SOLVER
     if not solver.REFERENCE_IMAGES:
         return []
     images = images or count_training_images(cfg)
     factor = max(1.0, images / solver.REFERENCE_IMAGES)
-    factor = min(factor, _MOST_EPOCHS * images / (solver.IMS_PER_BATCH * solver.MAX_ITER))
+    factor = min(factor, _MAX_EPOCHS * images / (solver.IMS_PER_BATCH * solver.MAX_ITER))
     solver.REFERENCE_IMAGES = 0
     keys = ["SOLVER.MAX_ITER", "KD.FEATURE.MAX_ITER", "KD.PREDICTION.MAX_ITER"]
     options = {key: math.ceil(value * factor) for key in keys if (value := attrgetter(key)(cfg))}

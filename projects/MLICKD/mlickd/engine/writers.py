@@ -82,7 +82,7 @@ class TensorBoardWriter(TensorboardXWriter):
 
 
 class TrainingViewsHook(HookBase):
-    """Puts the first views of a batch and their labels into the event storage, at the start and periodically.
+    """Logs the first views of a batch with their labels to TensorBoard, at the start and periodically.
 
     A batch depends only on seed and iteration, so this hook makes the views again and leaves the loader unchanged.
     ``TENSORBOARD.IMAGES`` is the number of views.

@@ -43,22 +43,22 @@ def count_predictions(
     return counts
 
 
-def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
+def precision_recall(true_positives: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the precisions, recalls and F1 of :func:`mlickd.evaluation.metrics.multilabel_metrics`.
 
     Args:
-        hits, predicted, positives: (..., C) numbers of true positives, predictions and positives of each class.
+        true_positives, predicted, positives: (..., C) numbers of each class.
 
     Returns:
         (...) arrays by name; NaN if no class has a positive.
     """
     counted = positives > 0
-    precision, recall = _ratio(hits, predicted), _ratio(hits, positives)
+    precision, recall = _ratio(true_positives, predicted), _ratio(true_positives, positives)
     class_precision, class_recall = mean_over_classes(counted, precision), mean_over_classes(counted, recall)
-    all_hits, all_positives = hits.sum(axis=-1), positives.sum(axis=-1)
+    all_true, all_positives = true_positives.sum(axis=-1), positives.sum(axis=-1)
     unknown = np.where(all_positives > 0, 0.0, np.nan)
-    overall_precision = _ratio(all_hits, predicted.sum(axis=-1)) + unknown
-    overall_recall = _ratio(all_hits, all_positives) + unknown
+    overall_precision = _ratio(all_true, predicted.sum(axis=-1)) + unknown
+    overall_recall = _ratio(all_true, all_positives) + unknown
     return {
         "CP": class_precision,
         "CR": class_recall,

@@ -59,7 +59,7 @@ def bootstrap_metrics(
     scores, targets = scores[counted], targets[counted]
     known, positive = targets != -1, targets == 1
     curves = [_ResampledCurve(*columns) for columns in zip(scores.T, known.T, positive.T, strict=True)]
-    # Multiplying by the counts sums the hits, predictions and positives of the drawn images.
+    # Multiplying by the counts sums the true positives, predictions and positives of the drawn images.
     rules = () if only_map else predictions(scores, known, threshold, int(topk))
     predicted = [np.asarray(rule, dtype=np.float64) for rule in rules]
     summands = [array for rule in predicted for array in (rule * positive, rule)] + [positive.astype(np.float64)]
@@ -69,8 +69,10 @@ def bootstrap_metrics(
         *sums, positives = (counts.T.astype(np.float64) @ array for array in summands)
         per_class = np.stack([curve.average_precision(counts, ap) for curve in curves], axis=1)
         values = {"mAP": mean_over_classes(positives > 0, per_class), **({"AP": per_class} if only_map else {})}
-        for prefix, hits, chosen in zip(prediction_prefixes(int(topk)), sums[::2], sums[1::2], strict=not only_map):
-            rates = precision_recall(hits, chosen, positives)
+        for prefix, true_positives, chosen in zip(
+            prediction_prefixes(int(topk)), sums[::2], sums[1::2], strict=not only_map
+        ):
+            rates = precision_recall(true_positives, chosen, positives)
             values.update({prefix + name: value for name, value in rates.items()})
         blocks.append(values)
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
@@ -96,10 +98,10 @@ def _resample_counts(images: int, resamples: int, seed: int) -> Iterator[np.ndar
 
 
 class _ResampledCurve:
-    """The curve of one class. The images of the class are sorted once, and the counts of each resample weight them.
+    """Precision-recall curve of one class for weighted images; a resample only changes the weights.
 
-    They are sorted by descending score and split into T parts. Part t ends with the last image whose score equals the
-    t-th distinct score of a positive. Images below the last positive do not change the AP.
+    Images are sorted once by descending score and grouped into T segments. Segment t ends with the last image that ties
+    with the t-th distinct score of a positive. Images below the last positive do not change the AP.
     """
 
     def __init__(self, scores: np.ndarray, known: np.ndarray, positive: np.ndarray):

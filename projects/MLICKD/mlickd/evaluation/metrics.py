@@ -82,8 +82,8 @@ def multilabel_metrics(
     per_class = [curve.average_precision(ap) for curve in class_curves(scores, known, positive)]
     metrics: dict = {"mAP": float(mean_over_classes(counted_classes, np.array(per_class)))}
     counts = count_predictions(scores, known, positive, thresholds, topk)
-    for prefix, (hits, predicted) in zip(prediction_prefixes(topk), counts, strict=True):
-        values = precision_recall(hits, predicted, positives.astype(np.float64))
+    for prefix, (true_positives, predicted) in zip(prediction_prefixes(topk), counts, strict=True):
+        values = precision_recall(true_positives, predicted, positives.astype(np.float64))
         metrics.update({prefix + key: float(value) for key, value in values.items()})
 
     counted_images = known.any(axis=1)

@@ -115,10 +115,10 @@ def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
     """
     if not len(curve.positives):
         return float("nan"), float("nan")
-    hits = np.arange(1, curve.positives.sum() + 1)
-    hits_before = np.repeat(curve.true_positives - curve.positives, curve.positives)
-    place = hits - hits_before  # place among the positives of equal score, from 1
+    true_positives = np.arange(1, curve.positives.sum() + 1)
+    found_before = np.repeat(curve.true_positives - curve.positives, curve.positives)
+    place = true_positives - found_before  # place among the positives of equal score, from 1
     above = np.repeat(curve.above, curve.positives)
     negatives_tied = np.repeat(curve.predicted - curve.above - curve.positives, curve.positives)
     best = above + place
-    return float((hits / (best + negatives_tied)).mean()), float((hits / best).mean())
+    return float((true_positives / (best + negatives_tied)).mean()), float((true_positives / best).mean())

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlickd.data.records import label_lists, labels_digest
 from mlickd.errors import InputError
-from mlickd.files import write_whole_file
+from mlickd.files import write_atomic
 
 from .metrics import checked_scores
 
@@ -61,7 +61,7 @@ def write_scores(
     texts = {"image_ids": np.array(image_ids, dtype=np.str_), "class_names": np.array(class_names, dtype=np.str_)}
     archive = io.BytesIO()
     np.savez_compressed(archive, scores=scores, targets=targets, **texts)
-    write_whole_file(path, archive.getvalue(), "free disk space, then evaluate again")
+    write_atomic(path, archive.getvalue(), "free disk space, then evaluate again")
 
 
 def read_scores(path: str) -> ImageScores:

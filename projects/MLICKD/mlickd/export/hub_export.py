@@ -23,7 +23,7 @@ from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.evaluation.intervals import bootstrap_metrics, percentile_interval
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
-from mlickd.files import strict_json, write_whole_file
+from mlickd.files import strict_json, write_atomic
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.backbone.timm_backbone import FINAL, TimmBackbone
 from mlickd.runs import multilabel_results, multilabel_results_path
@@ -75,7 +75,7 @@ def write_hub_folder(
     for file in {TIMM, ONNX} - files.keys():  # of an earlier export
         (folder / file).unlink(missing_ok=True)
     for file, content in {**files, CONFIG: f"{strict_json(config)}\n", CARD: f"{card}\n"}.items():
-        write_whole_file(folder / file, content, "give another --hub")
+        write_atomic(folder / file, content, "give another --hub")
 
 
 def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module | None, dict]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mlickd.data.catalog import UnknownDatasetError
 from mlickd.errors import InputError
-from mlickd.files import check_writable, file_digest, write_whole_file
+from mlickd.files import check_writable, file_digest, write_atomic
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.runs import check_has_learned, code_versions, data_record, load_run, run_class_names, run_thresholds
 
@@ -43,7 +43,7 @@ def export_student(
     check_writable(output)
     cfg, model, run = load_student(run)
     metadata = run_metadata(cfg, run, preprocessing=preprocessing)
-    write_whole_file(output, onnx_content(model, metadata), "give another --output")
+    write_atomic(output, onnx_content(model, metadata), "give another --output")
     return cfg, model, metadata
 
 

@@ -17,20 +17,20 @@ from mlickd.files import require_file
 from mlickd.safe_pickle import load_plain_pickle
 
 
-def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str, torch.Tensor]:
+def read_checkpoint(path: str, field: str, *, mmap: bool = False) -> dict[str, torch.Tensor]:
     """Read the parameters from a checkpoint: its entry ``model`` if it has one, or the whole file.
 
     Args:
         path: a file that ``torch.load`` reads with ``weights_only``, a ``.safetensors`` file, or Detectron2's ``.pkl``
             file of arrays.
         field: configuration key or option that holds the path; error messages name it.
-        mapped: whether to map the file into memory if its format allows that. A check of names and shapes then does not
+        mmap: whether to map the file into memory if its format allows that. A check of names and shapes then does not
             read the values.
 
     Raises:
         InputError: the file is missing or corrupt, contains code, or contains anything other than named tensors.
     """
-    content = read_file(path, field, mapped=mapped)
+    content = read_file(path, field, mmap=mmap)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
@@ -38,16 +38,16 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
     return content
 
 
-def read_download(path: str, field: str, *, mapped: bool = False) -> dict[str, torch.Tensor]:
+def read_download(path: str, field: str, *, mmap: bool = False) -> dict[str, torch.Tensor]:
     """Return :func:`read_checkpoint` of a downloaded file. The error says to delete a damaged file."""
     try:
-        return read_checkpoint(path, field, mapped=mapped)
+        return read_checkpoint(path, field, mmap=mmap)
     except InputError as error:
         file = os.path.realpath(path)  # a new download does not replace a damaged file behind a link
         raise InputError(f"{field}: the downloaded file {file} is damaged; delete it and repeat the command") from error
 
 
-def read_file(path: str, field: str, *, mapped: bool = False) -> object:
+def read_file(path: str, field: str, *, mmap: bool = False) -> object:
     """Return the content of a file without running code. For arguments and errors see :func:`read_checkpoint`."""
     require_file(path, field, "train it first, or give another path")
     try:
@@ -55,10 +55,10 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
             return _arrays_to_tensors(load_plain_pickle(path))
         if path.endswith(".safetensors"):
             return safetensors.torch.load_file(path)
-        mapped = mapped and zipfile.is_zipfile(path)
+        mmap = mmap and zipfile.is_zipfile(path)
         with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns about the format of old files
-            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(path if mmap else file, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # a corrupt file can raise any error, mostly with an unclear message
         helpful = isinstance(error, InputError | OSError)
         reason = error if helpful else "it is corrupt, or contains objects that could run code"
@@ -82,7 +82,7 @@ def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
 
 def check_checkpoint(model: nn.Module, path: str, field: str) -> None:
     """Check that :func:`load_checkpoint` can load a checkpoint into a model or its :func:`model_blueprint`."""
-    check_fits(model, read_checkpoint(path, field, mapped=True), field, path)
+    check_fits(model, read_checkpoint(path, field, mmap=True), field, path)
 
 
 def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, path: str) -> None:

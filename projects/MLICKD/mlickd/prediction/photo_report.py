@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from tabulate import tabulate
 
 from mlickd.errors import InputError
-from mlickd.files import expand_path, strict_json, write_whole_file
+from mlickd.files import expand_path, strict_json, write_atomic
 from mlickd.progress import progress
 from mlickd.visualization.image_results import format_score, printable_line
 
 from .predictor import Prediction, Predictor
 
 # Stands for a list of paths on standard input, and for standard output.
-DASH = "-"
+STDIO = "-"
 
 
 def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
@@ -31,12 +31,12 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
         InputError: a folder, a pattern or the list has no image. A missing photo is reported when it is read.
     """
     photos: dict[str, None] = {}
-    text = "".join(listed if DASH in names else ())
+    text = "".join(listed if STDIO in names else ())
     paths = text.split("\0") if "\0" in text else map(str.strip, text.splitlines())
     for name in names:
-        found = list(filter(None, paths)) if name == DASH else expand_path(name)
+        found = list(filter(None, paths)) if name == STDIO else expand_path(name)
         if not found:
-            where = "standard input" if name == DASH else name
+            where = "standard input" if name == STDIO else name
             raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")
         photos.update(dict.fromkeys(found))
     return list(photos)
@@ -132,9 +132,9 @@ class PhotoReport:
 
 def write_text(path: str, text: str) -> None:
     """Write a report to a file, or to standard output if the path is ``-``."""
-    if path == DASH:
+    if path == STDIO:
         sys.stdout.write(text)
     else:
         # File names may have bytes that are not UTF-8.
         content = text.encode(errors="backslashreplace")
-        write_whole_file(path, content, "give another path")
+        write_atomic(path, content, "give another path")

@@ -219,8 +219,8 @@ class Comparison:
             return teacher
         name, method = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER, self.teacher_method.for_seed(seed)
         method = method.for_images(count_training_images(method.cfg))
-        reads = [self._proposals[whole_name(dataset)] for dataset in method.datasets]
-        job = self._training(name, method, seed, reads=reads, after=self._proposal_jobs)
+        inputs = [self._proposals[whole_name(dataset)] for dataset in method.datasets]
+        job = self._training(name, method, seed, inputs=inputs, depends_on=self._proposal_jobs)
         self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
         return self.models[-1]
 
@@ -233,9 +233,9 @@ class Comparison:
         settings = method.cfg.KD
         weights = settings.TEACHER.WEIGHTS or str(teacher.folder / "model_final.pth")
         # The knowledge depends on the teachers, and on the proposals.
-        reads = [Path(weights.replace(DATASET, name)) for name in method.datasets]
-        reads += [path.with_name("config.yaml") for path in reads]
-        reads = list(dict.fromkeys([*reads, *(self._proposals[whole_name(name)] for name in method.datasets)]))
+        inputs = [Path(weights.replace(DATASET, name)) for name in method.datasets]
+        inputs += [path.with_name("config.yaml") for path in inputs]
+        inputs = list(dict.fromkeys([*inputs, *(self._proposals[whole_name(name)] for name in method.datasets)]))
         after = [] if settings.TEACHER.WEIGHTS else list(teacher.jobs)
         knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", settings.CACHE]
         if not settings.CACHE:
@@ -254,14 +254,14 @@ class Comparison:
                 configs=[other.file for other in group],
                 options=options,
                 datasets=method.datasets,
-                reads=reads,
-                after=[*self._proposal_jobs, *after],
-                prepares=True,
+                inputs=inputs,
+                depends_on=[*self._proposal_jobs, *after],
+                is_intermediate=True,
             )
             after.append(cache)
         jobs: list[Job] = []
         for stage in method.stages:
-            needs = {"reads": [*reads, *(job.folder / job.result for job in jobs)], "after": [*after, *jobs]}
+            needs = {"inputs": [*inputs, *(job.folder / job.result for job in jobs)], "depends_on": [*after, *jobs]}
             jobs.append(self._training(name, method, seed, stage, knowledge, **needs))
         return Model(method.name, seed, jobs[-1].folder, self.test, jobs)
 

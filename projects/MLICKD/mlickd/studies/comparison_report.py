@@ -13,7 +13,7 @@ from mlickd.evaluation.intervals import CONFIDENCE, Spread, spread
 from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
-from mlickd.files import write_json, write_whole_file
+from mlickd.files import write_atomic, write_json
 from mlickd.runs import STUDY_FILE
 from mlickd.visualization.charts import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
@@ -99,7 +99,7 @@ def write_comparison_report(
             "`export` and `visualize` take it when they get the folder of this report."
         )
     text = "\n\n".join(parts) + "\n"
-    write_whole_file(folder / "comparison.md", text, "give another --output")
+    write_atomic(folder / "comparison.md", text, "give another --output")
     if students := [model for model in done if model.method != TEACHER]:
         _draw(folder, students)
     content = {

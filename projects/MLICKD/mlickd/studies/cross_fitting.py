@@ -65,7 +65,7 @@ def cross_fitting_jobs(
     if files:
         values["DATASETS.PROPOSALS.TRAIN_FILES"] = files * num_parts
     write_method_file(output / "kd.yaml", [kd_config], values)
-    shared = {"datasets": [dataset], "after": proposals, "reads": [*paths.values()]}
+    shared = {"datasets": [dataset], "depends_on": proposals, "inputs": [*paths.values()]}
     teachers = []
     for number, name in enumerate(names, start=1):
         others = str(DatasetPart(dataset, number, num_parts, others=True))
@@ -77,6 +77,6 @@ def cross_fitting_jobs(
         run = {"result": "results.json", "configs": [teacher_config], "options": data, "resumes": True}
         teachers.append(Job(f"teachers/{name}", output, command, **run, **shared))
     command = ["cache-knowledge", "--config-file", str(output / "kd.yaml"), "--batch-size", "16"]
-    shared["reads"] = [*shared["reads"], *(job.folder / "model_final.pth" for job in teachers)]
-    shared["after"] = [*proposals, *teachers]
+    shared["inputs"] = [*shared["inputs"], *(job.folder / "model_final.pth" for job in teachers)]
+    shared["depends_on"] = [*proposals, *teachers]
     return [*teachers, Job("knowledge", output, command, configs=[output / "kd.yaml"], **shared)]

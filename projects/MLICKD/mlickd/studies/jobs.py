@@ -1,4 +1,4 @@
-"""Command lines that run once, and again if anything that their results depend on has changed."""
+"""Commands that run once, and again only if one of their inputs has changed, like targets of Make."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Job:
         configs: configuration files that the command reads.
         options: options of the command that the result depends on.
         datasets: names of datasets that the result depends on: their labels, images and classes.
-        reads: files and stored proposals whose content the result depends on.
-        after: jobs that have to finish before this job.
-        prepares: whether the job only prepares other jobs. It runs only if one of them has to run.
+        inputs: files and stored proposals whose content the result depends on.
+        depends_on: jobs that have to finish before this job.
+        is_intermediate: whether the job only prepares others. It runs only if one of them has to run.
         resumes: whether ``--resume`` continues a stopped run.
     """
 
@@ -66,9 +66,9 @@ class Job:
     configs: Sequence[Path] = ()
     options: Sequence[str] = ()
     datasets: Sequence[str] = ()
-    reads: Sequence[Path] = ()
-    after: Sequence[Job] = ()
-    prepares: bool = False
+    inputs: Sequence[Path] = ()
+    depends_on: Sequence[Job] = ()
+    is_intermediate: bool = False
     resumes: bool = False
 
     @property
@@ -93,7 +93,7 @@ class Job:
     def digest(self) -> str:
         """Return the SHA-256 of everything that the result depends on."""
         datasets = [_dataset_digest(name, dataset_root()) for name in self.datasets]
-        parts = [self._configurations, list(self.options), datasets, [_content_digest(path) for path in self.reads]]
+        parts = [self._configurations, list(self.options), datasets, [_content_digest(path) for path in self.inputs]]
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def record(self) -> dict:
@@ -110,7 +110,9 @@ class Job:
         record = self.record()
         if not record.get("finished") or not (self.folder / self.result).exists():
             return False
-        return record["digest"] == self.digest() and all(job.prepares or job.is_done() for job in self.after)
+        return record["digest"] == self.digest() and all(
+            job.is_intermediate or job.is_done() for job in self.depends_on
+        )
 
 
 def proposal_jobs(
@@ -134,17 +136,17 @@ def proposal_jobs(
         except InputError:
             paths[name] = root / f"proposals-{name}-{method}"
             arguments = [*command, name, "--output", str(paths[name])]
-            jobs.append(Job(paths[name].name, root, arguments, datasets=[name], prepares=True))
-    return paths, [*jobs, Job("proposals", root, [*command, *usual], prepares=True)] if usual else jobs
+            jobs.append(Job(paths[name].name, root, arguments, datasets=[name], is_intermediate=True))
+    return paths, [*jobs, Job("proposals", root, [*command, *usual], is_intermediate=True)] if usual else jobs
 
 
 def jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
-    """Return all jobs that are not done, each behind the jobs of its ``after`` that are not done."""
+    """Return all jobs that are not done, each after the jobs of its ``depends_on`` that are not done."""
     found: dict[Path, Job] = {}
 
     def add(job: Job) -> None:
         if job.folder not in found and not job.is_done():
-            for before in job.after:
+            for before in job.depends_on:
                 add(before)
             found[job.folder] = job
 
@@ -181,8 +183,10 @@ def run_jobs(
 
     def run_in_turn(job: Job) -> str:
         """Run a job after the jobs that it needs; return the reason of a failure, or an empty text."""
-        # The jobs of `after` were submitted before this job, except for jobs that were done already.
-        failed = [before.name for before in job.after if before.folder in futures and futures[before.folder].result()]
+        # The jobs of `depends_on` were submitted before this job, except for jobs that were done already.
+        failed = [
+            before.name for before in job.depends_on if before.folder in futures and futures[before.folder].result()
+        ]
         if not failed:
             try:
                 with slots:

@@ -14,7 +14,7 @@ from mlickd.data.parts import part_for_seed
 from mlickd.engine.check_config import check_config
 from mlickd.engine.run_config import CACHE_KEYS, load_config, scale_schedule
 from mlickd.errors import InputError
-from mlickd.files import write_whole_file
+from mlickd.files import write_atomic
 
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
@@ -171,4 +171,4 @@ def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, ob
             node = node.setdefault(part, {})
         node[last] = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(content, sort_keys=False)
-    write_whole_file(file, text, "make room, or give another --output")
+    write_atomic(file, text, "make room, or give another --output")

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from mlickd.errors import InputError
 from mlickd.evaluation.proposal_recall import ProposalRecall
-from mlickd.files import write_whole_file
+from mlickd.files import write_atomic
 from mlickd.runs import training_metrics
 
 from .image_results import printable_line
@@ -52,7 +52,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], dataset: str,
     handles, marked = [], set()
     for number, (name, run) in enumerate(curves.items()):
         color, dashes = STYLES[number % len(STYLES)]
-        handles.append(Line2D([], [], color=color, linestyle=dashes, label=plain_text(name)))
+        handles.append(Line2D([], [], color=color, linestyle=dashes, label=escape_mathtext(name)))
         # No line connects two stages, because their losses are different quantities.
         for (start, stage), *stage_curves in run:
             for axes, points in zip(panels, stage_curves, strict=False):
@@ -62,7 +62,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], dataset: str,
                     axes.axvline(start, color=color, linestyle=":", linewidth=1.2)
             if start and (start, stage) not in marked:  # methods with equal stages share a name
                 at_top = {"xycoords": ("data", "axes fraction"), "verticalalignment": "top"}
-                panels[0].annotate(f" stage {plain_text(stage)}", (start, 1), color=color, fontsize=9, **at_top)
+                panels[0].annotate(f" stage {escape_mathtext(stage)}", (start, 1), color=color, fontsize=9, **at_top)
                 marked.add((start, stage))
         if evaluated and (last := [means[-1] for _, _, means in run if means][-1:]):
             panels[1].annotate(f"{last[0][1]:.1f}", last[0], (-8, 5), textcoords="offset points", color=color)
@@ -108,7 +108,7 @@ def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: 
         for threshold, width in ((0.5, 2.2), (0.7, 1.0)):
             left.plot(recall.counts, recall.recall(threshold)[0], color=color, linestyle=dashes, linewidth=width)
         values = recall.at([count]).recall(*ious)[:, 0]
-        right.plot(ious, values, color=color, linestyle=dashes, linewidth=2.2, label=plain_text(name))
+        right.plot(ious, values, color=color, linestyle=dashes, linewidth=2.2, label=escape_mathtext(name))
     title = "recall at IoU 0.5 (thick) and 0.7 (thin)"
     style_axes(left, title, xscale="log", xlabel="proposals of an image", ylim=(0, 1))
     style_axes(right, f"recall of the best {count} proposals", xlabel="IoU", ylim=(0, 1))
@@ -131,8 +131,8 @@ def style_axes(axes: Axes, title: str = "", grid: str = "both", **properties: An
         axes.tick_params(axis="y", length=0)
 
 
-def plain_text(text: str) -> str:
-    """Return text that matplotlib does not read as a formula."""
+def escape_mathtext(text: str) -> str:
+    """Return text in one line, without characters that matplotlib would parse as mathtext."""
     return printable_line(text).replace("$", r"\$")
 
 
@@ -140,4 +140,4 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG; a missing folder is created."""
     content = io.BytesIO()
     figure.savefig(content, format="png", facecolor="white")
-    write_whole_file(path, content.getvalue(), "give another path")
+    write_atomic(path, content.getvalue(), "give another path")

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from mlickd.decoding import read_image
-from mlickd.files import write_whole_file
+from mlickd.files import write_atomic
 from mlickd.progress import progress
 
 from .image_results import ImageResult
@@ -112,7 +112,7 @@ def write_gallery(
         script=_inline_file("gallery.js"),
     )
     index = Path(output_dir) / "index.html"
-    write_whole_file(index, page, "give another folder")
+    write_atomic(index, page, "give another folder")
     return index
 
 

@@ -35,9 +35,9 @@ class ClassResult:
 
     @property
     def verdict(self) -> str:
-        """``right``, ``wrong`` or ``uncounted`` (ignored) for a predicted class; ``missed`` or ``below`` if not."""
+        """``right``, ``wrong`` or ``ignored`` for a predicted class; ``missed`` or ``below`` if not."""
         if self.predicted:
-            return {True: "right", False: "wrong", None: "uncounted"}[self.correct]
+            return {True: "right", False: "wrong", None: "ignored"}[self.correct]
         return "missed" if self.correct else "below"
 
 

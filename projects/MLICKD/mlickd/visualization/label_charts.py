@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from mlickd.data.checking.split_checks import LabelStatistics
 
-from .charts import plain_text, save_figure, style_axes
+from .charts import escape_mathtext, save_figure, style_axes
 from .image_results import BLUE
 
 # Lower ends of the intervals of scores, with colors from pale to dark.
@@ -25,7 +25,7 @@ def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
     class_axes, count_axes = left.subplots(2, 1, height_ratios=(side, 1.6))
     bars = class_axes.barh(np.arange(num_classes), labels.positives, color=BLUE)
     class_axes.bar_label(bars, padding=3, fontsize=7)
-    class_axes.set_yticks(np.arange(num_classes), [plain_text(name) for name in labels.class_names], fontsize=7)
+    class_axes.set_yticks(np.arange(num_classes), [escape_mathtext(name) for name in labels.class_names], fontsize=7)
     style_axes(class_axes, "images with the class", "x", ylim=(num_classes - 0.4, -0.6), xmargin=0.15)
     bars = count_axes.bar(list(labels.per_image), list(labels.per_image.values()), color=BLUE)
     if len(labels.per_image) <= 12:
@@ -39,7 +39,7 @@ def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
     np.fill_diagonal(fractions, np.nan)
     panels = {"fraction of the row's images with the column's class": fractions}
     _draw_matrices(right, [right.subplots()], panels, labels.class_names)
-    figure.suptitle(f"{plain_text(name)}: {sum(labels.per_image.values())} images", x=0.01, ha="left")
+    figure.suptitle(f"{escape_mathtext(name)}: {sum(labels.per_image.values())} images", x=0.01, ha="left")
     save_figure(figure, path)
 
 
@@ -83,13 +83,13 @@ def _draw_matrices(
     figure: Figure | SubFigure, all_axes: Sequence[Axes], panels: Mapping[str, np.ndarray], class_names: Sequence[str]
 ) -> None:
     largest = max(np.nanmax(matrix, initial=0.0) for matrix in panels.values()) or 1.0
-    positions, names = np.arange(len(class_names)), [plain_text(name) for name in class_names]
+    positions, names = np.arange(len(class_names)), [escape_mathtext(name) for name in class_names]
     for axes, (title, matrix) in zip(all_axes, panels.items(), strict=True):
         image = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=largest)
         axes.set_facecolor("#dddddd")
         axes.set_xticks(positions, names, rotation=90, fontsize=7)
         axes.set_yticks(positions, names, fontsize=7)
-        axes.set_title(plain_text(title), loc="left", fontsize=10)
+        axes.set_title(escape_mathtext(title), loc="left", fontsize=10)
     figure.colorbar(image, ax=list(all_axes), shrink=0.7, format=lambda value, _: f"{100 * value:.0f} %")
 
 
@@ -119,7 +119,7 @@ def draw_region_counts(
         bars = axes.barh(positions, lengths, left=left, color=color, label=label)
         left += lengths
     axes.bar_label(bars, labels=[f"best {score:.2f}" for score in best[order]], padding=4, fontsize=7)
-    axes.set_yticks(positions, [plain_text(class_names[category]) for category in order], fontsize=8)
+    axes.set_yticks(positions, [escape_mathtext(class_names[category]) for category in order], fontsize=8)
     limits = {"xlim": (0, 1.12 * (left.max(initial=0.0) or 1.0)), "ylim": (-0.6, len(order) - 0.4)}
     style_axes(axes, "", "x", xlabel=f"the teacher's regions per image, mean of {num_images}", **limits)
     axes.legend(title="score", frameon=False, fontsize=8, title_fontsize=8, loc="lower right")

@@ -11,7 +11,7 @@ import numpy as np
 from mlickd.errors import InputError
 from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
-from mlickd.files import write_whole_file
+from mlickd.files import write_atomic
 from mlickd.runs import find_report, multilabel_results
 
 from .charts import draw_training_curves
@@ -140,7 +140,7 @@ def write_run_plots(
             continue
         plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
     page = TEMPLATES.get_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
-    write_whole_file(Path(output_dir) / PAGE, page, "give another folder")
+    write_atomic(Path(output_dir) / PAGE, page, "give another folder")
 
 
 def remove_run_plots(output_dir: str | Path) -> None:

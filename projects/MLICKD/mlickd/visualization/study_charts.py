@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from .charts import STYLES, plain_text, save_figure, style_axes
+from .charts import STYLES, escape_mathtext, save_figure, style_axes
 from .image_results import BLUE, INK, RED
 
 # Recalls at which the curves of several seeds are averaged.
@@ -45,9 +45,9 @@ def draw_class_gains(gains: Mapping[str, np.ndarray], class_names: Sequence[str]
             deviations = values[:, order].std(axis=0, ddof=1)
             axes.errorbar(mean, places, xerr=deviations, fmt="none", ecolor=INK, elinewidth=0.7)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(places, [plain_text(class_names[index]) for index in order], fontsize=8)
+        axes.set_yticks(places, [escape_mathtext(class_names[index]) for index in order], fontsize=8)
         axes.tick_params(axis="x", labelbottom=True, labelsize=8)
-        style_axes(axes, f"{plain_text(method)}: {np.nanmean(mean):+.1f}", "x", ylim=(-0.6, len(order) - 0.4))
+        style_axes(axes, f"{escape_mathtext(method)}: {np.nanmean(mean):+.1f}", "x", ylim=(-0.6, len(order) - 0.4))
     label = "AP minus AP of the baseline, in points"
     if any(len(values) > 1 for values in gains.values()):
         label += "\nmean over seeds; line: standard deviation"
@@ -67,7 +67,7 @@ def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.nda
     for number, (method, seeds) in enumerate(curves.items()):
         color, dashes = STYLES[number % len(STYLES)]
         precision = np.stack([np.interp(_RECALLS, recall, values) for values, recall in seeds])
-        axes.plot(_RECALLS, precision.mean(axis=0), color=color, linestyle=dashes, label=plain_text(method))
+        axes.plot(_RECALLS, precision.mean(axis=0), color=color, linestyle=dashes, label=escape_mathtext(method))
         if len(precision) > 1:
             axes.fill_between(_RECALLS, precision.min(axis=0), precision.max(axis=0), color=color, alpha=0.12, lw=0)
     axes.legend(frameon=False, fontsize=9)

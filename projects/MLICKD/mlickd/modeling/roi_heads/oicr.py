@@ -19,12 +19,12 @@ def oicr_pseudo_labels(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the targets of one refinement from the scores of the previous stage (section 3.3 of Tang et al. 2017).
 
-    For every class in the image, the region with the highest score serves as an object. A region gets the class of the
-    object that it overlaps most, or the background if the overlap is too small. Its weight is the score of that object,
-    so the poor guesses early in training count little.
+    For each class in the image, the region with the highest score is a pseudo ground-truth box. Each region gets the
+    class of the box with the largest IoU, or background below the threshold. Its weight is the score of that box, so
+    unreliable boxes early in training have little effect.
 
-    A class with an ignored label may also be in the image. A region gets the weight zero if it overlaps the best region
-    of this class enough, and more than any object.
+    A class with an ignored label may also be in the image. A region has the weight zero if its IoU with the best region
+    of this class reaches the threshold, and is larger than with any box.
 
     Args:
         boxes: (R, 4) XYXY.

@@ -125,8 +125,8 @@ class WSDDNHeads(nn.Module):
 
     The context classifier, an option of this project, is a linear classifier of the mean of the feature map with a
     separate label loss. It sees the whole view, so it learns from the surroundings of objects. Regions and their scores
-    come from the two streams only. Normalized features have a large common mean, which slows gradient descent down. The
-    context classifier therefore subtracts the running mean of its training features.
+    come from the two streams only. Normalized features share a large mean, which slows convergence, so the context
+    classifier subtracts the running mean of its training features.
 
     Attributes:
         scores_from_streams: whether ``detection_scores`` returns :func:`region_scores`, which depend on all regions of

@@ -7,10 +7,10 @@ const MARKS = {
   right: ["✓", "right"],
   wrong: ["✗", "wrong"],
   missed: ["○", "missed"],
-  uncounted: ["–", "predicted, not judged"],
+  ignored: ["–", "predicted, not judged"],
   below: ["·", "below the threshold"],
 };
-const PREDICTED = ["right", "wrong", "uncounted"];
+const PREDICTED = ["right", "wrong", "ignored"];
 const CARDS_AT_ONCE = 40;
 
 const cards = document.getElementById("cards");
