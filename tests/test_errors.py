@@ -108,7 +108,7 @@ def test_ctrl_c_in_a_terminal_ends_all_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("stream", "unbuffered"), [("stdout", ""), ("stdout", "1"), ("stderr", "")])
-def test_an_output_whose_reader_has_ended_is_not_an_error(stream: str, unbuffered: str) -> None:
+def test_a_closed_pipe_ends_the_command_silently(stream: str, unbuffered: str) -> None:
     code = f"import sys; from mlickd.errors import run_tool; run_tool(lambda: print('x', file=sys.{stream}))"
     reader, writer = os.pipe()
     os.close(reader)

@@ -45,11 +45,12 @@ def test_the_summary_of_a_baseline(tmp_path: Path) -> None:
     assert "student.pth" not in text and "metrics.json" not in text, "only existing files"
 
 
-def test_a_resumed_stage_1_is_not_evaluated(tmp_path: Path) -> None:
+def test_the_summary_of_a_resumed_stage_1(tmp_path: Path) -> None:
     cfg = finish_training(tmp_path, "kd.yaml", "KD.STAGE", "feature")
     (tmp_path / "student.pth").touch()
     text = training_summary(cfg, seconds=7261, first_iteration=150, parameters=1, command="")
     assert "stage feature" in text and "iterations 150 to 400" in text and "2:01:01" in text and "student.pth" in text
+    assert "not yet" in text, "stage 1 is not evaluated"
 
 
 TRAIN = "mlickd train --config-file"

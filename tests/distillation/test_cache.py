@@ -102,7 +102,7 @@ def test_mirrored_views_of_a_network_with_uneven_padding_are_those_of_the_live_t
         torch.testing.assert_close(ours.image_scores, theirs.image_scores, rtol=5e-3, atol=1e-5)
 
 
-def test_the_size_of_a_turned_image_is_that_of_its_file() -> None:
+def test_image_sizes_come_from_the_file_not_the_record() -> None:
     """Its record may have the size before the image is turned, as some annotation files do."""
     record = {"image_id": "turned", "height": 40, "width": 80}
     assert _load_views(lambda record, view: record, [View(32)], record) == [{"image_id": "turned"}]

@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from helpers.small_models import CONFIGS
-from helpers.small_trainer import DATA, final_config, finish
+from helpers.small_trainer import DATA, final_config
 from mlickd.data.sources.coco import coco_sources
 from mlickd.data.sources.nus_wide import nus_wide_sources
 from mlickd.data.sources.voc import voc_sources
@@ -73,10 +73,14 @@ def small_config(config: str, output: Path, stage: str | None = None, *options: 
 
 
 def take_a_step(cfg: CfgNode) -> dict[str, float]:
-    """Train for one step, independently of earlier tests, and return the losses."""
+    """Train for one step, independently of earlier tests, check that it changes parameters, and return the losses."""
     torch.manual_seed(len(cfg.KD.STAGE))
     trainer = Trainer(cfg)
-    finish(trainer)
+    trainer.resume_or_load(resume=False)
+    trained = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+    before = [parameter.detach().clone() for parameter in trained]
+    super(Trainer, trainer).train()
+    assert any(not torch.equal(parameter, value) for parameter, value in zip(trained, before, strict=True))
     return {name: value for name, (value, _) in trainer.storage.latest().items() if "loss" in name}
 
 

@@ -9,7 +9,7 @@ from mlickd.config import default_config
 from mlickd.engine import process_setup
 
 
-def test_no_letter_color_or_closed_output_disturbs_the_log(tmp_path: Path, monkeypatch, capfd) -> None:
+def test_the_log_is_complete_on_any_output(tmp_path: Path, monkeypatch, capfd) -> None:
     output = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr("sys.stdout", output)
     monkeypatch.setattr(process_setup, "class_names", lambda name: ["\u4e2d"])

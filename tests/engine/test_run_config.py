@@ -51,11 +51,12 @@ def test_classes_device_and_pixel_statistics_are_filled_in(tiny_scenes: Path, tm
 
 
 def test_a_processor_without_bfloat16_is_named(tiny_scenes: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with caplog.at_level(logging.WARNING):
-        prepare("scenes/cls.yaml", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16")
-    assert "bfloat16" in caplog.text
+    for processor in ("AVX512", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda name=processor: name)
+        with caplog.at_level(logging.WARNING):
+            prepare("scenes/cls.yaml", "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16")
+        assert ("bfloat16" in caplog.text) == (processor == "AVX2")
 
 
 def test_stages_have_separate_rates_and_lengths(tiny_scenes: Path) -> None:

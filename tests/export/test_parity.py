@@ -38,7 +38,7 @@ def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_ro
     assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.problem
 
 
-def test_photos_without_a_positive_pass(exported, data_root):
+def test_photos_without_labels_pass_the_check(exported, data_root):
     cfg, model = load_run(exported.run)
     records = [{**record, "labels": [], "ignored_labels": [3]} for record in dataset_records("tiny_test")]
     rows = check_parity(cfg, model, load_exported(exported.onnx), records)

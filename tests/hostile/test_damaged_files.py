@@ -131,7 +131,7 @@ def test_damaged_tables(name: str, tiny_scenes: Path, tmp_path: Path, data) -> N
     read_or_refuse(lambda: load_folder_dataset(folder, "train"), str(folder))
 
 
-def lying_files() -> dict[str, bytes]:
+def files_with_false_sizes() -> dict[str, bytes]:
     """Return files whose headers claim up to 16 terabytes, and one of 300 kilobytes that holds 300 megabytes."""
     array, shard, scores, bomb = (io.BytesIO() for _ in range(4))
     np.lib.format.write_array_header_1_0(array, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 4)})
@@ -152,8 +152,8 @@ def lying_files() -> dict[str, bytes]:
 
 @needs_limit
 @pytest.mark.parametrize("name", ["shard", "scores.npz", "bomb", "proposals.pkl"])
-def test_a_lying_header_takes_no_memory(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(lying_files()[name])
+def test_a_false_size_in_a_header_takes_no_memory(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(files_with_false_sizes()[name])
     assert name in in_little_memory(refuse, name, tmp_path / name)
 
 

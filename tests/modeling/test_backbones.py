@@ -69,7 +69,7 @@ def test_vgg_equals_torchvision(depth: int, norm: str, tmp_path, monkeypatch) ->
         assert outputs[name].shape == (1, shape.channels, 64 // shape.stride, 64 // shape.stride)
 
 
-def test_a_user_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_load_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # KeyError, as for a user id without an entry

@@ -180,7 +180,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
             time.sleep(0.1)
 
 
-def test_two_runs_do_not_share_a_folder(tiny_scenes: Path, tmp_path: Path, call_tool: Callable) -> None:
+def test_a_second_run_in_the_same_folder_is_refused(tiny_scenes: Path, tmp_path: Path, call_tool: Callable) -> None:
     def lock() -> None:
         lock_output_dir(str(tmp_path / "run"))
         os.fork()  # a worker, which outlives the run

@@ -126,7 +126,7 @@ def change(path: Path, **changes: object) -> None:
         ({"offsets": np.array([0, 2])}, SECOND),
     ],
 )
-def test_shards_that_do_not_belong_together(tmp_path: Path, changes: dict, field: str) -> None:
+def test_shards_of_different_stores_are_refused(tmp_path: Path, changes: dict, field: str) -> None:
     write(tmp_path, BOXES, BOXES, BOXES)
     change(tmp_path / SECOND, **changes)
     with pytest.raises(InputError, match=field) as error:
