@@ -144,7 +144,7 @@ def test_a_crop_is_scored_by_the_regions_in_it(cached: CachedKnowledge, outputs:
     whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     seen = np.flatnonzero(width.clip(0) * height.clip(0) >= 0.75 * whole)
     chosen = [i for i in known.selected.tolist() if i in seen]
-    assert len(knowledge.boxes) == len(knowledge.weights) == len(knowledge.features["conv5"]) == len(chosen)
+    assert len(knowledge.boxes) == len(knowledge.region_weights) == len(knowledge.features["conv5"]) == len(chosen)
     if len(seen) == 0:
         assert knowledge.image_scores is None
         return
@@ -153,7 +153,7 @@ def test_a_crop_is_scored_by_the_regions_in_it(cached: CachedKnowledge, outputs:
     if not chosen:
         return
     weights = scores.max(axis=1)[[int(np.flatnonzero(seen == i)[0]) for i in chosen]]
-    np.testing.assert_allclose(knowledge.weights, weights / weights.max(), rtol=5e-3, atol=1e-5)
+    np.testing.assert_allclose(knowledge.region_weights, weights / weights.max(), rtol=5e-3, atol=1e-5)
     features = known.features["conv5"][[known.selected.tolist().index(i) for i in chosen]]
     if mirror:
         features = features.flip(-1)
@@ -218,8 +218,8 @@ def test_a_crop_of_refined_scores_keeps_the_weights_of_its_regions(scenes: Cache
     found = CachedKnowledge(cached_cfg)(batch)
     fewer = 0
     for whole, part in zip(found[::2], found[1::2], strict=True):
-        assert set(part.weights.tolist()) <= set(whole.weights.tolist())
-        fewer += 0 < len(part.weights) < len(whole.weights)
+        assert set(part.region_weights.tolist()) <= set(whole.region_weights.tolist())
+        fewer += 0 < len(part.region_weights) < len(whole.region_weights)
     assert fewer > 0
 
 

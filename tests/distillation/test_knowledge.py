@@ -50,7 +50,7 @@ def test_a_part_of_the_regions_equals_a_selection_from_the_part(count, weight, n
     rest = region_scores(class_logits[in_view], detection_logits[in_view])
     expected, s = select_regions(boxes[in_view], rest, objectness[in_view], **rule)
     assert sorted(part.selected.tolist()) == sorted(expected.tolist())
-    ours = dict(zip(part.selected.tolist(), part.weights.tolist(), strict=True))
+    ours = dict(zip(part.selected.tolist(), part.region_weights.tolist(), strict=True))
     assert [ours[i] for i in expected.tolist()] == pytest.approx(s.tolist(), rel=1e-5, abs=1e-30)
     halved = region_scores(class_logits * 2, detection_logits * 2).sum(dim=0)
     torch.testing.assert_close(whole.to_knowledge(boxes, temperature=0.5).image_scores, halved)

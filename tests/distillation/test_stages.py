@@ -96,7 +96,7 @@ def test_feature_loss_follows_from_maps_and_boxes(teacher: Path) -> None:
             resized = torch.nn.functional.interpolate(student_map, size=teacher_map.shape[-2:], mode="bilinear")
             boxes = known.boxes * 2  # the teacher's view is twice as large as the student's
             difference = roi_pool(teacher_map, [boxes], 7, 1 / 16) - roi_pool(resized, [boxes], 7, 1 / 16)
-            weighted = difference * known.weights[:, None, None, None]
+            weighted = difference * known.region_weights[:, None, None, None]
             expected += 0.3 * weighted.pow(2).sum() / len(boxes) / (2 * len(batch))
         actual = model(batch)["loss_feature"]
     assert actual.item() == pytest.approx(expected.item(), rel=1e-4)

@@ -22,7 +22,7 @@ class TeacherKnowledge:
         image_scores: (C,) float32, the teacher's softened image scores p'^T, probabilities. None if the view contains
             no region and the teacher has no context classifier: the teacher then knows only the maps.
         boxes: (R, 4) float32, the selected regions R'_n, XYXY in pixels of the *student's* view.
-        weights: (R,) float32, s' of each region.
+        region_weights: (R,) float32, s' of each region.
         features: features of the regions by the teacher's layer: (R, D, P, P) pooled maps, or (R, D) vectors after
             the box head; float32 or, from the cache, float16. Not yet weighted by s'.
         map_sizes: height and width of the teacher's feature map by layer. Psi resizes the student's map to this size.
@@ -35,7 +35,7 @@ class TeacherKnowledge:
 
     image_scores: torch.Tensor | None
     boxes: torch.Tensor | None = None
-    weights: torch.Tensor | None = None
+    region_weights: torch.Tensor | None = None
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     map_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     proposal_weights: torch.Tensor | None = None
@@ -60,7 +60,7 @@ class TeacherOutputs:
     Attributes:
         class_logits, detection_logits: (R, C) float32, logits of both streams.
         selected: (K,) int64, indices of the selected regions; None if no regions are transferred.
-        weights, features, map_sizes, proposal_weights, maps: see :class:`TeacherKnowledge`, for the K regions.
+        region_weights, features, map_sizes, proposal_weights, maps: see :class:`TeacherKnowledge`, for the K regions.
         context_map, context_weight: (C, H, W) logits of the context classifier at each cell of the view, and its weight
             in the image scores, see :func:`mlickd.modeling.roi_heads.mix_with_context`; None without context.
     """
@@ -68,7 +68,7 @@ class TeacherOutputs:
     class_logits: torch.Tensor
     detection_logits: torch.Tensor
     selected: torch.Tensor | None = None
-    weights: torch.Tensor | None = None
+    region_weights: torch.Tensor | None = None
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     map_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     proposal_weights: torch.Tensor | None = None
@@ -94,12 +94,12 @@ class TeacherOutputs:
         position[in_view] = torch.arange(len(in_view), device=in_view.device)
         kept = (position[self.selected] >= 0).nonzero(as_tuple=True)[0]
         part.selected = position[self.selected[kept]]
-        part.weights = self.weights[kept]
+        part.region_weights = self.region_weights[kept]
         if weights_from_scores:
             # The softmax of the detection stream runs over the regions in view only.
-            part.weights = region_scores(part.class_logits, part.detection_logits).amax(dim=1)[part.selected]
+            part.region_weights = region_scores(part.class_logits, part.detection_logits).amax(dim=1)[part.selected]
         if normalize_weight:
-            part.weights = _normalize(part.weights)
+            part.region_weights = _normalize(part.region_weights)
         part.features = {layer: feature[kept] for layer, feature in self.features.items()}
         if self.proposal_weights is not None:
             part.proposal_weights = self.proposal_weights[kept]
@@ -154,7 +154,7 @@ class TeacherOutputs:
             knowledge,
             region_scores=region_scores(self.class_logits, self.detection_logits)[self.selected],
             boxes=boxes.to(self.selected.device)[self.selected],
-            weights=self.weights,
+            region_weights=self.region_weights,
             features=self.features,
             map_sizes=self.map_sizes,
             proposal_weights=self.proposal_weights,

@@ -97,7 +97,7 @@ class FrozenTeacher:
 
         scores = self.model.roi_heads.detection_scores(predictions)
         for output, regions, image_scores in zip(outputs, proposals, scores, strict=True):
-            output.selected, output.weights = select_regions(
+            output.selected, output.region_weights = select_regions(
                 regions.proposal_boxes.tensor, image_scores, regions.objectness, **self.rule
             )
         boxes = [p.proposal_boxes[output.selected] for p, output in zip(proposals, outputs, strict=True)]

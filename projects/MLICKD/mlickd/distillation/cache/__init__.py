@@ -15,7 +15,7 @@ Each ``VIEW``, ``whole`` (the whole image at the teacher's size) and optionally 
     VIEW.detection_logits                      float16 (M, C)   logits; the largest of each class and image is 0
     VIEW.selected_offsets                      int64 (N + 1,)   start of R' of each image; S regions in total
     VIEW.selected                              int32 (S,)       index of the region in its image
-    VIEW.weights, VIEW.proposal_weights        float32 (S,)     s', and multipliers before the box head
+    VIEW.region_weights, VIEW.proposal_weights float32 (S,)     s', and multipliers before the box head
     VIEW.features.LAYER                        float16 (S, ...) pooled maps, or vectors after the box head
     VIEW.maps.KIND.LAYER                       float16 (N, ...) whole maps (D, H, W)
     VIEW.context_map                           float16 (N, ...) context logits (C, H, W), with MODEL.WSDDN.CONTEXT

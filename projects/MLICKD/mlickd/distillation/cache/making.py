@@ -167,7 +167,7 @@ def _view_rows(outputs: TeacherOutputs, image_id: object) -> dict[str, np.ndarra
                 "lower learning rate, or leave KD.CACHE empty"
             )
     if outputs.selected is not None:
-        rows |= {"selected": outputs.selected.int(), "weights": outputs.weights}
+        rows |= {"selected": outputs.selected.int(), "region_weights": outputs.region_weights}
         if outputs.proposal_weights is not None:
             rows["proposal_weights"] = outputs.proposal_weights
     return {name: values.cpu().numpy() for name, values in rows.items()}

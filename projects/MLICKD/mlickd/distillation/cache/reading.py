@@ -146,7 +146,7 @@ class DatasetCache:
         outputs = TeacherOutputs(read("class_logits", regions).float(), read("detection_logits", regions).float())
         if self.request.region_layers:
             rows = _rows(file, f"{view}.selected_offsets", image)
-            outputs.selected, outputs.weights = read("selected", rows).long(), read("weights", rows)
+            outputs.selected, outputs.region_weights = read("selected", rows).long(), read("region_weights", rows)
             if self.settings[f"features.{self.request.region_layers[0]}"] == "box_head":
                 outputs.proposal_weights = read("proposal_weights", rows)
             for layer in self.request.region_layers:

@@ -132,7 +132,7 @@ class RoIDistiller(FeatureDistiller):
         """Return L_f, summed over the layer pairs, times ``loss_weight``; see :class:`FeatureDistiller`."""
         boxes = [k.boxes for k in knowledge]
         counts = [len(b) for b in boxes]
-        weights = torch.cat([k.weights for k in knowledge])
+        weights = torch.cat([k.region_weights for k in knowledge])
         (box_head,) = self._box_head
         total = weights.new_zeros(())
         for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
