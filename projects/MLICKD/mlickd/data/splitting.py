@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from mlickd.errors import InputError, shorten_list
 from mlickd.files import expand_path, write_atomic
 
-from .checking.image_checks import check_images, look_alike_groups, similar_images
+from .checking.image_checks import CheckedImage, check_images, look_alike_groups, similar_images
 from .records import label_targets
 from .sources.folder import read_photo_labels
 
@@ -46,8 +47,23 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     roots = {"photos": photos} | ({"unlabeled": Path(unlabeled)} if unlabeled else {})
     if wrong := [root for root in roots.values() if not root.is_dir()]:
         raise InputError(f"{wrong[0]}: is not a folder; name a folder of photos")
-    classes, rows = read_photo_labels(labels, photos)
-    all_classes = set(range(len(classes)))
+    classes, images, problems = _read_photos(roots, labels, output)
+    splits = _choose_splits(images, classes, labels, held_out)
+    _write_dataset(output / "data" / "photos", roots, classes, splits)
+    counts = ", ".join(f"{split} {len(images_of_split)}" for split, images_of_split in splits.items())
+    left_out = len(images) - sum(map(len, splits.values()))
+    logger.info("%s: %s; unlabeled copies and look-alikes of test photos left out: %d", labels, counts, left_out)
+    return len(splits["unlabeled"]), problems
+
+
+def _read_photos(
+    roots: Mapping[str, Path], labels: Path, output: Path
+) -> tuple[list[str], list[CheckedImage], list[str]]:
+    """Return the class names, the readable photos in an order that depends only on them, and the other problems.
+
+    The ids of photos are ``<key in roots>/<file name>``. Photos that ``labels`` does not list have unknown labels only.
+    """
+    classes, rows = read_photo_labels(labels, roots["photos"])
     found = {("photos", name): values for name, values in rows.items()}
     for place, root in roots.items():
         names = [Path(path).relative_to(root).as_posix() for path in expand_path(root)]
@@ -56,7 +72,7 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
             problem = "left out because of control characters, or bytes that are not UTF-8, in their names"
             logger.warning("%s: photos %s: %d; rename them: %s", root, problem, len(odd), shorten_list(odd, 3))
         usable = ((place, name) for name in names if not _UNLISTABLE.search(name))
-        found = dict.fromkeys(usable, (set(), all_classes)) | found
+        found = dict.fromkeys(usable, (set(), set(range(len(classes))))) | found
     records = [
         {"image_id": f"{place}/{name}", "file_name": str(roots[place] / name), "labels": yes, "ignored_labels": unknown}
         for (place, name), (yes, unknown) in found.items()
@@ -67,8 +83,14 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     if problems := [image.problem for image in images if image.problem]:
         problem = f"cannot be read and are left out: {shorten_list(problems, 3)}"
         logger.warning("%d of %d photos %s", len(problems), len(images), problem)
-    images = [image for image in images if not image.problem]
-    labeled = [image for image in images if image.record["ignored_labels"] != all_classes]
+    return classes, [image for image in images if not image.problem], problems
+
+
+def _choose_splits(
+    images: Sequence[CheckedImage], classes: Sequence[str], labels: Path, held_out: int
+) -> dict[str, list[CheckedImage]]:
+    """Divide photos among the splits, see :func:`split_photos`."""
+    labeled = [image for image in images if len(image.record["ignored_labels"]) < len(classes)]
     if len(labeled) < 10:
         raise InputError(f"{labels}: has labels of {len(labeled)} readable photos; label at least 10")
     positive = label_targets([image.record for image in labeled], len(classes)) == 1
@@ -89,23 +111,26 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     others = list({image.digest: image for image in images if image.digest not in known}.values())
     similar = {record["image_id"] for _, record in similar_images([labeled[i] for i in np.flatnonzero(part)], others)}
     splits["unlabeled"] = [image for image in others if image.record["image_id"] not in similar]
-    folder, remedy = output / "data" / "photos", "make room, or give another --output"
+    return splits
+
+
+def _write_dataset(
+    folder: Path, roots: Mapping[str, Path], classes: Sequence[str], splits: Mapping[str, Sequence[CheckedImage]]
+) -> None:
+    """Write a folder dataset with a table for each split, and with links to the folders of photos."""
+    remedy = "make room, or give another --output"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for place, root in roots.items():
         (folder / "images" / place).unlink(missing_ok=True)
         (folder / "images" / place).symlink_to(root.resolve())
     write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in classes), remedy)
     (folder / "labels_held_out.csv").unlink(missing_ok=True)  # of an earlier call
-    for split, images_of_split in splits.items():
-        records = [image.record for image in images_of_split]
+    for split, images in splits.items():
+        records = [image.record for image in images]
         targets, table = label_targets(records, len(classes)).tolist(), io.StringIO()
         rows = ([record["image_id"], *row] for record, row in zip(records, targets, strict=True))
         csv.writer(table, lineterminator="\n").writerows([["file_name", *classes], *rows])
         write_atomic(folder / f"labels_{split}.csv", table.getvalue(), remedy)
-    counts = ", ".join(f"{split} {len(images_of_split)}" for split, images_of_split in splits.items())
-    left_out = len(images) - sum(map(len, splits.values()))
-    logger.info("%s: %s; unlabeled copies and look-alikes of test photos left out: %d", labels, counts, left_out)
-    return len(splits["unlabeled"]), problems
 
 
 def stratified_part(positive: np.ndarray, groups: np.ndarray, num_parts: int) -> np.ndarray:

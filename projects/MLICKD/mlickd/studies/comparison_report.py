@@ -98,10 +98,6 @@ def write_comparison_report(
             f"Use `{held_out['chosen']}`: its method has the best mAP on the held-out photos{doubt}. `mlickd predict`, "
             "`export` and `visualize` take it when they get the folder of this report."
         )
-    text = "\n\n".join(parts) + "\n"
-    write_atomic(folder / "comparison.md", text, "give another --output")
-    if students := [model for model in done if model.method != TEACHER]:
-        _draw(folder, students)
     content = {
         "data": {"train": comparison.train, "test": comparison.test},
         "unit": "percent",
@@ -120,6 +116,10 @@ def write_comparison_report(
         "command": command,
     }
     write_json(folder / STUDY_FILE, content)
+    text = "\n\n".join(parts) + "\n"
+    write_atomic(folder / "comparison.md", text, "give another --output")
+    if students := [model for model in done if model.method != TEACHER]:
+        _draw(folder, students)
     return text, failures
 
 
