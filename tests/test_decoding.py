@@ -8,7 +8,7 @@ import pytest
 from detectron2.data import detection_utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from mlickd.decoding import RecordImage, image_size, read_image
 from mlickd.errors import InputError
@@ -55,6 +55,12 @@ def test_images_equal_those_of_detectron2(tmp_path: Path, suffix: str) -> None:
         expected = detection_utils.read_image(str(save(path, Image.fromarray(COLORS), turn)), "RGB")
         np.testing.assert_array_equal(read_image(path), expected)
         assert image_size(path) == expected.shape[:2]
+
+
+def test_the_size_of_an_image_is_known_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [save(tmp_path / name, Image.fromarray(COLORS), 6) for name in ("a.png", "a.jpg", "a.webp")]
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("the pixels are decoded"))
+    assert [image_size(path) for path in paths] == 3 * [(40, 30)]
 
 
 def test_16_bit_images_keep_their_tones(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from helpers.limits import largest_file
-from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
+from mlickd.engine.checkpointing import RunCheckpointer, check_initial_weights, decide_to_resume
 from mlickd.errors import InputError
 
 
@@ -104,7 +104,7 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     Run(tmp_path).save(1)
     path = tmp_path / "model_0000001.pth"
     torch.save({"model": {}, "trainer": Hostile()}, path)
-    with pytest.raises(InputError, match=r"--resume .*model_0000001.pth"):
+    with pytest.raises(InputError, match=r"--resume: .*model_0000001.pth is damaged"):
         Run(tmp_path).resumed()
     assert not (tmp_path / "was run").exists()
 
@@ -143,8 +143,6 @@ def test_final_models_of_earlier_runs_get_other_names(tmp_path: Path) -> None:
     assert kept == [3, 5, 7] and (tmp_path / "student.previous.pth").exists()
     Run(tmp_path).checkpointer.forget_earlier_run(str(tmp_path / "model_final.pth"))
     assert (tmp_path / "model_final.pth").exists(), "the new run starts from it"
-    with pytest.raises(InputError, match="MODEL.WEIGHTS .*OUTPUT_DIR"):
-        Run(tmp_path).checkpointer.forget_earlier_run(str(tmp_path / "model_0000001.pth"))
 
 
 def test_a_new_run_that_is_killed_early_does_not_continue_from_an_earlier_run(tmp_path: Path, monkeypatch) -> None:
@@ -160,6 +158,29 @@ def test_a_new_run_that_is_killed_early_does_not_continue_from_an_earlier_run(tm
     assert not decide_to_resume(str(tmp_path), True)
     Run(tmp_path).checkpointer.forget_earlier_run()
     assert [path.name for path in tmp_path.iterdir()] == ["model_0000001.previous.pth"]
+
+
+def test_a_run_does_not_start_from_a_checkpoint_that_it_could_resume_from(tmp_path: Path) -> None:
+    Run(tmp_path / "run").save(1)
+    path = tmp_path / "run" / "model_0000001.pth"
+    (tmp_path / "link.pth").symlink_to(path)
+    for weights in (path, tmp_path / "link.pth"):
+        with pytest.raises(InputError, match=f"MODEL.WEIGHTS {weights}: .*OUTPUT_DIR"):
+            check_initial_weights(tmp_path / "run", str(weights))
+    check_initial_weights(tmp_path / "other", str(path))
+
+
+def test_damaged_files_do_not_count_for_the_limit(tmp_path: Path) -> None:
+    run = Run(tmp_path, keep=2)
+    run.save(3, 7, 8)
+    cut(tmp_path / "model_0000008.pth")
+    run = Run(tmp_path, keep=2)
+    assert run.resumed() == 7
+    run.save(11)
+    cut(tmp_path / "model_0000011.pth")
+    assert Run(tmp_path).resumed() == 7
+    (tmp_path / "last_checkpoint").write_text("")
+    assert Run(tmp_path).resumed() == 7, "without a name in the tag, the newest counts"
 
 
 def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Files of scores are read as they were written, or refused."""
 
-import os
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,17 @@ def test_the_scores_of_a_run_are_found_by_dataset(tmp_path: Path):
         (tmp_path / "evaluation/inference" / name).mkdir(parents=True)
         write(tmp_path / "evaluation/inference" / name)
     assert find_scores(str(tmp_path), "pets_new").endswith("evaluation/inference/pets_new/image_scores.npz")
-    os.utime(found, (1, 1))
-    later = find_scores(str(tmp_path), "pets_test")
-    assert later.endswith("evaluation/inference/pets_test/image_scores.npz") and later == find_scores(str(tmp_path))
-    os.utime(later, (0, 0))
-    assert find_scores(str(tmp_path), "pets_test") == find_scores(str(tmp_path)) == found, "the newest scores count"
+    later = str(tmp_path / "evaluation/inference/pets_test/image_scores.npz")
+    (tmp_path / "student.pth").write_bytes(b"student")
+    digest = hashlib.sha256(b"student").hexdigest()
+    (tmp_path / "inference/pets_test/multilabel_results.json").write_text('{"date": "2018-10-22"}')
+    for checkpoint, date, expected in (
+        (digest, "2018-10-23", later),
+        ("0", "2018-10-23", found),
+        (digest, "2017", found),
+    ):
+        report = {"checkpoint": {"sha256": checkpoint}, "date": date}
+        (tmp_path / "evaluation/inference/pets_test/multilabel_results.json").write_text(json.dumps(report))
+        assert find_scores(str(tmp_path), "pets_test") == find_scores(str(tmp_path)) == expected, (
+            "the newest of the student"
+        )

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch.utils._pytree import tree_map
 
-from mlickd import files as whole_files
+from mlickd import files
 
 # Calls that write a checkpoint. A process is killed before or during one of them.
 WRITING = ("write", "fsync", "replace")
@@ -87,9 +87,9 @@ def die_in_writing(call: int) -> None:
 
 
 def _before_writing(note: Callable[[str, Callable[[], object]], object]) -> None:
-    write, fsync, replace = whole_files.WritableFile.write, os.fsync, os.replace
+    write, fsync, replace = files.WritableFile.write, os.fsync, os.replace
 
-    def noted_write(file: whole_files.WritableFile, data: bytes) -> int:
+    def noted_write(file: files.WritableFile, data: bytes) -> int:
         note("write", lambda: (write(file, bytes(data)[: len(data) // 2]), file.flush()))
         return write(file, data)
 
@@ -101,7 +101,7 @@ def _before_writing(note: Callable[[str, Callable[[], object]], object]) -> None
         note("replace", lambda: None)
         replace(*paths)
 
-    whole_files.WritableFile.write, os.fsync, os.replace = noted_write, noted_fsync, noted_replace
+    files.WritableFile.write, os.fsync, os.replace = noted_write, noted_fsync, noted_replace
 
 
 def content_digest(path: Path) -> str:

@@ -200,14 +200,13 @@ def expand_path(path: str | os.PathLike[str]) -> list[str]:
 def files_below(root: str) -> Iterator[str]:
     """Yield the paths of the files in a folder and its subfolders in any order, except hidden files and folders.
 
-    Links to folders are followed.
+    Links to folders are followed. A folder with several names has only one of them, at best not the name of a link.
     """
     visited = {os.path.realpath(root)}  # a link to one of these folders may form a cycle
     for folder, subfolders, names in os.walk(root, followlinks=True):
         paths = {name: os.path.realpath(os.path.join(folder, name)) for name in subfolders if not name.startswith(".")}
-        # Folders come before links to them, so that the result does not depend on the order of the names.
-        names_first = sorted(paths, key=lambda name: os.path.islink(os.path.join(folder, name)))
-        subfolders[:] = [name for name in names_first if not (paths[name] in visited or visited.add(paths[name]))]
+        in_order = sorted(paths, key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
+        subfolders[:] = [name for name in in_order if not (paths[name] in visited or visited.add(paths[name]))]
         for name in names:
             if not name.startswith("."):
                 yield os.path.join(folder, name)

@@ -28,7 +28,8 @@ from mlickd.data.records import labels_digest
 from mlickd.data.sources.dataset_files import read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
-from mlickd.files import write_atomic
+from mlickd.evaluation.score_files import REPORT_FILE, find_results
+from mlickd.files import file_digest, write_atomic
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
@@ -230,13 +231,13 @@ def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, floa
 
 def multilabel_results_path(folder: str | os.PathLike[str], dataset_name: str) -> Path:
     """Return the path of the report of :class:`mlickd.evaluation.MultiLabelEvaluator` on a dataset."""
-    return Path(folder) / "inference" / dataset_name / "multilabel_results.json"
+    return Path(folder) / "inference" / dataset_name / REPORT_FILE
 
 
 def find_report(folder: str | os.PathLike[str], dataset_name: str) -> Path | None:
-    """Return the report of a run on a dataset, of its training or of a later ``--eval-only``; None without one."""
-    found = (multilabel_results_path(parent, dataset_name) for parent in (folder, Path(folder) / "evaluation"))
-    return max(filter(Path.is_file, found), key=os.path.getmtime, default=None)
+    """Return the report of a run on a dataset, see :func:`mlickd.evaluation.score_files.find_results`, or None."""
+    path = find_results(folder, dataset_name) / REPORT_FILE
+    return path if path.is_file() else None
 
 
 def multilabel_results(path: str | os.PathLike[str]) -> dict:
@@ -253,13 +254,14 @@ def multilabel_results(path: str | os.PathLike[str]) -> dict:
     raise InputError(f"{path}: not a report of the multi-label evaluator; evaluate the run again")
 
 
-def provenance(cfg: CfgNode, dataset_name: str) -> dict:
+def provenance(cfg: CfgNode, dataset_name: str, checkpoint: str = "") -> dict:
     """Return the provenance of results of a run on a dataset, ready for JSON.
 
     It has ``data`` (:func:`data_record`), ``config`` (``sha256`` of the configuration of the evaluation), ``versions``
-    (:func:`code_versions`) and ``date`` (UTC).
+    (:func:`code_versions`), ``date`` (UTC), and after the training ``checkpoint`` (``sha256`` of the file).
     """
-    return {
+    evaluated = {"checkpoint": {"sha256": file_digest(checkpoint)}} if checkpoint else {}
+    return evaluated | {
         "data": data_record(dataset_name),
         "config": {"sha256": hashlib.sha256(cfg.dump().encode()).hexdigest()},
         "versions": code_versions(),

@@ -121,7 +121,8 @@ def note_pillow_warnings() -> None:
 def exif_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if it is missing or corrupt."""
     try:
-        exif = image.getexif()
+        # Pillow's own method decodes a PNG. Text after the pixels is read already.
+        exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
         value, damaged = exif.get(ExifTags.Base.Orientation), not exif and len(image.info.get("exif", "")) > 20
     except Exception:  # like Detectron2
         value, damaged = 1, True

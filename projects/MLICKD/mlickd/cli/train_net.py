@@ -43,7 +43,8 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
     if args.eval_only:
         model = Trainer.build_model(cfg)
         load_initial_weights(cfg, model)
-        Trainer.test(cfg, model)
+        evaluators = [Trainer.build_evaluator(cfg, name, checkpoint=cfg.MODEL.WEIGHTS) for name in cfg.DATASETS.TEST]
+        Trainer.test(cfg, model, evaluators)
         if cfg.TEST.AUG.ENABLED:
             Trainer.test_with_TTA(cfg, model)
         return

@@ -153,9 +153,10 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     if compares_images:
         expected = f"1, because {cfg.KD.FEATURE.DISTILLER} compares the images of a batch"
         rules["SOLVER.GRAD_ACCUM_STEPS"] = (lambda value: value == 1, expected)
-    elif cfg.DATASETS.UNLABELED and cfg.DATASETS.UNLABELED_SHARE > 0:
-        rules["DATASETS.UNLABELED_SHARE"] = (lambda _: cfg.SOLVER.IMS_PER_BATCH > 1, "0 for SOLVER.IMS_PER_BATCH 1")
-    if cfg.KD.STAGE == "feature":
+    if cfg.DATASETS.UNLABELED and cfg.SOLVER.IMS_PER_BATCH == 1:
+        rules["DATASETS.UNLABELED_SHARE"] = (lambda value: value == 0, "0 for SOLVER.IMS_PER_BATCH 1")
+    stages = (cfg.KD.STAGE,) if cfg.KD.STAGE else cfg.KD.METHOD_STAGES
+    if kind.student_architecture and "feature" in stages:
         rules["MODEL.BACKBONE.FROZEN"] = (lambda value: not value, "False in stage 1, which trains only the backbone")
     if not kind.student_architecture:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"

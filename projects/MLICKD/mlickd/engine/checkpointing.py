@@ -24,7 +24,8 @@ FINAL = "model_final"
 # Detectron2's file with the name of the last checkpoint.
 _LAST = "last_checkpoint"
 _PERIODIC = re.compile(r"model_\d{7}\.pth")
-_EARLIER = re.compile(rf"{_PERIODIC.pattern}|{re.escape(f'{FINAL}.pth')}|{re.escape(STUDENT_CHECKPOINT)}")
+_CHECKPOINT = re.compile(rf"{_PERIODIC.pattern}|{re.escape(f'{FINAL}.pth')}")
+_EARLIER = re.compile(rf"{_CHECKPOINT.pattern}|{re.escape(STUDENT_CHECKPOINT)}")
 
 
 def checkpoint_name(iteration: int) -> str:
@@ -55,9 +56,25 @@ def saved_checkpoints(folder: Path) -> list[str]:
     if not tag.exists():
         return []
     last = Path(tag.read_text(errors="replace").strip()).name
-    periodic = (path.name for path in folder.glob("model_*.pth") if _PERIODIC.fullmatch(path.name))
-    # Later files are damaged, or the run was killed before it named them. The name of the final one follows all others.
-    return [last, *sorted((name for name in periodic if name < last), reverse=True)]
+    periodic = sorted(
+        (path.name for path in folder.glob("model_*.pth") if _PERIODIC.fullmatch(path.name)), reverse=True
+    )
+    if not _CHECKPOINT.fullmatch(last):  # the tag is damaged
+        return periodic
+    # A run that was killed before it wrote their name leaves later files. model_final sorts after all numbers.
+    return [last, *(name for name in periodic if name < last)]
+
+
+def check_initial_weights(folder: Path, weights: str) -> None:
+    """Check that a new run in ``folder`` does not start from a periodic checkpoint there, which it could resume from.
+
+    Raises:
+        InputError: it does.
+    """
+    path = Path(weights)
+    periodic = [file.resolve() for file in folder.glob("model_*.pth") if _PERIODIC.fullmatch(file.name)]
+    if path.resolve() in periodic:
+        raise InputError(f"MODEL.WEIGHTS {weights}: is in OUTPUT_DIR; give another OUTPUT_DIR, or copy the file")
 
 
 class RunCheckpointer(Checkpointer):
@@ -101,15 +118,10 @@ class RunCheckpointer(Checkpointer):
 
         ``weights``, the checkpoint that the new run starts from, keeps its name: the same command needs it again if the
         run is killed before its first checkpoint.
-
-        Raises:
-            InputError: ``weights`` is a periodic checkpoint in this folder, where the run could resume from it.
         """
-        kept, periodic = Path(weights or ".").resolve(), _PERIODIC.fullmatch(Path(weights).name)
-        if periodic and kept.parent == self.folder.resolve():
-            raise InputError(f"MODEL.WEIGHTS {weights}: is in OUTPUT_DIR; give another OUTPUT_DIR")
         if not comm.is_main_process():
             return
+        kept = Path(weights or ".").resolve()
         self._remove_unfinished()
         # First, so that a run that is killed here does not continue from a checkpoint of the earlier run.
         (self.folder / _LAST).unlink(missing_ok=True)
@@ -138,7 +150,10 @@ class RunCheckpointer(Checkpointer):
             )
         self.load(str(self.folder / name))
         if comm.is_main_process():
-            self.tag_last_checkpoint(name)  # later checkpoints are damaged, and the run writes them again
+            self.tag_last_checkpoint(name)
+            for path in self.folder.glob("model_*.pth"):
+                if _PERIODIC.fullmatch(path.name) and path.name > name:
+                    path.unlink()  # damaged, or without a name in the tag; it must not count for the limit
         return name
 
     def _find_undamaged(self) -> tuple[str, str]:
@@ -180,6 +195,9 @@ def _is_undamaged(path: Path) -> bool:
     """Check the CRC-32 that ``torch.save`` stores with each tensor, because ``torch.load`` does not check it."""
     try:
         with zipfile.ZipFile(path) as file:
-            return file.testzip() is None
+            if file.testzip() is not None:
+                return False
+        read_file(str(path), "--resume", mmap=True)
     except Exception:  # a damaged file can raise any error
         return False
+    return True

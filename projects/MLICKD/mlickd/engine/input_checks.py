@@ -15,7 +15,7 @@ from mlickd.errors import InputError
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
 
-from .checkpointing import saved_checkpoints
+from .checkpointing import check_initial_weights, saved_checkpoints
 
 
 def check_inputs(
@@ -56,6 +56,8 @@ def check_inputs(
 def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool) -> None:
     """Check that the checkpoint or the weights that the run starts from fit the model."""
     target = getattr(model, "student", model)
+    if cfg.MODEL.WEIGHTS and not resume and not eval_only:
+        check_initial_weights(Path(cfg.OUTPUT_DIR), cfg.MODEL.WEIGHTS)
     if resume:
         for name in saved_checkpoints(Path(cfg.OUTPUT_DIR)):
             path = os.path.join(cfg.OUTPUT_DIR, name)

@@ -267,6 +267,11 @@ def _fill_in_classes(cfg: CfgNode, splits: Sequence[str]) -> None:
 
 def _check_schedule(cfg: CfgNode) -> None:
     """Drop the steps outside of the training, which fvcore refuses, and check that the rest fits together."""
+    multi_step = cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR"
+    if multi_step and any(step >= cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS):
+        logger.warning(
+            "SOLVER.STEPS %s: SOLVER.MAX_ITER is %d; later steps are dropped", cfg.SOLVER.STEPS, cfg.SOLVER.MAX_ITER
+        )
     cfg.SOLVER.STEPS = tuple(step for step in cfg.SOLVER.STEPS if 0 < step < cfg.SOLVER.MAX_ITER)
     try:
         build_lr_scheduler(cfg, torch.optim.SGD([torch.zeros(1)], lr=cfg.SOLVER.BASE_LR))

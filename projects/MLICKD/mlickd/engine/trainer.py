@@ -112,10 +112,12 @@ class Trainer(DefaultTrainer):
         return build_train_loader(cfg, None if cfg.KD.CACHE else self.teacher_cfg)
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, folder: str = "inference") -> DatasetEvaluators:
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, folder: str = "inference", checkpoint: str = ""
+    ) -> DatasetEvaluators:
         """Build the evaluator of multi-label metrics, and of detection metrics if the model is a detector.
 
-        Its reports go to ``<OUTPUT_DIR>/<folder>/<dataset_name>``.
+        Its reports go to ``<OUTPUT_DIR>/<folder>/<dataset_name>``. ``checkpoint``: the evaluated file, if any.
         """
         output_dir = os.path.join(cfg.OUTPUT_DIR, folder, dataset_name)
         evaluators = [
@@ -125,7 +127,7 @@ class Trainer(DefaultTrainer):
                 topk=cfg.TEST.TOP_K,
                 ap=cfg.TEST.AVERAGE_PRECISION,
                 class_thresholds=read_thresholds(cfg.TEST.THRESHOLDS) if cfg.TEST.THRESHOLDS else None,
-                provenance=provenance(cfg, dataset_name) if comm.is_main_process() else None,
+                provenance=provenance(cfg, dataset_name, checkpoint) if comm.is_main_process() else None,
                 output_dir=output_dir,
             )
         ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +14,11 @@ import numpy as np
 
 from mlickd.data.records import label_lists, labels_digest
 from mlickd.errors import InputError
-from mlickd.files import write_atomic
+from mlickd.files import file_digest, write_atomic
 
 from .metrics import checked_scores
 
-SCORES_FILE = "image_scores.npz"
+SCORES_FILE, REPORT_FILE = "image_scores.npz", "multilabel_results.json"
 
 
 @dataclass(frozen=True)
@@ -110,5 +112,26 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):
         raise InputError(f"{path}: has scores of {', '.join(found)}; choose one of them with --dataset")
-    # A later evaluation may have corrected labels.
-    return str(max((found[name], evaluated.get(name, found[name])), key=os.path.getmtime))
+    return str(find_results(path, name) / SCORES_FILE)
+
+
+def find_results(folder: str | os.PathLike[str], dataset: str) -> Path:
+    """Return the folder with the results of a run on a dataset.
+
+    A later evaluation (``--eval-only``), for example after a correction of labels, replaces the results of the training
+    if it has evaluated the final checkpoint.
+    """
+    trained, later = (Path(folder, part, "inference", dataset) for part in ("", "evaluation"))
+    if not trained.exists():
+        return later
+    report = _read_report(later)
+    final = [path for name in ("model_final.pth", "student.pth") if (path := Path(folder, name)).is_file()]
+    is_final = report.get("checkpoint") in [{"sha256": file_digest(path)} for path in final]
+    return later if is_final and report.get("date", "") >= _read_report(trained).get("date", "") else trained
+
+
+def _read_report(results: Path) -> dict:
+    with suppress(OSError, ValueError, RecursionError):
+        report = json.loads((results / REPORT_FILE).read_text())
+        return report if isinstance(report, dict) else {}
+    return {}

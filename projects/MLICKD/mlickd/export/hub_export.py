@@ -26,7 +26,7 @@ from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import strict_json, write_atomic
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.backbone.timm_backbone import FINAL, TimmBackbone
-from mlickd.runs import multilabel_results, multilabel_results_path
+from mlickd.runs import find_report, multilabel_results
 
 from .exported_classifier import FORMAT
 from .hub_folder import CARD, CONFIG, ONNX, TIMM, has_student_config
@@ -124,8 +124,8 @@ def _training_command(cfg: CfgNode, run: str) -> str:
 def _test_results(cfg: CfgNode, run: str) -> dict | None:
     """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
     # Only the first test set, because the student may have been chosen on the others.
-    path = multilabel_results_path(run, cfg.DATASETS.TEST[0])
-    if not path.is_file():
+    path = find_report(run, cfg.DATASETS.TEST[0])
+    if path is None:
         return None
     report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")
     report = {key: report[key] for key in ("metrics", "per_class", "counts", "protocol")}

@@ -47,7 +47,7 @@ def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThreshold
     if shared := _shared_images(records, cfg, "DATASETS.TEST", cfg.DATASETS.TEST[:1]):
         raise InputError(
             f"dataset {dataset}: {len(shared)} of its {len(records)} images are in DATASETS.TEST of {run} (one is "
-            f"{shared[0]['image_id']}), so that the results would be too good; name other images"
+            f"{shared[0]['image_id']}), so results on them would be too good; name other images"
         )
     if shared := _shared_images(records, cfg, "DATASETS.TRAIN", cfg.DATASETS.TRAIN):
         seen = f"{len(shared)} of the {len(records)} images of {dataset}"
@@ -91,7 +91,7 @@ def compute_scores(folder: Path, output: Path, dataset: str) -> ImageScores:
         threshold=cfg.TEST.THRESHOLD,
         topk=cfg.TEST.TOP_K,
         ap=cfg.TEST.AVERAGE_PRECISION,
-        provenance=provenance(cfg, dataset) | {"checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)}},
+        provenance=provenance(cfg, dataset, cfg.MODEL.WEIGHTS),
         output_dir=str(output),
     )
     inference_on_dataset(load_run(folder)[1], build_test_loader(cfg, dataset), evaluator)

@@ -101,7 +101,7 @@ def write_gallery_of_runs(
         mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
         thresholds={STUDENTS[role]: values for role, values in thresholds.items()},
     )
-    for path in index.parent.glob("figures/[0-9]*-*.png"):
+    for path in index.parent.glob("figures/[0-9][0-9][0-9][0-9]-*.png"):
         path.unlink()  # of an earlier gallery
     for number, result in enumerate(results if figures else (), start=1):
         path = index.parent / "figures" / f"{number:04d}-{Path(result.file_name).stem[:60]}.png"

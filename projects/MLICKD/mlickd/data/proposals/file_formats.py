@@ -25,19 +25,20 @@ Proposals = tuple[str, np.ndarray, np.ndarray | None]
 
 
 def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read a dict of ids, boxes, objectness logits and bbox_mode. The scores are the logits' probabilities.
+    """Read a dict of ids, boxes, objectness logits and bbox_mode. The scores are the sigmoid of the logits.
 
-    Files of Detectron (1) have ``scores``, which are probabilities already.
+    Files of Detectron (1) may have ``indexes`` for ids, and ``scores``, which are probabilities already.
     """
     content = load_plain_pickle(path)
     with _parsing(path, "dict of ids, boxes (R, 4), objectness_logits (R,) and bbox_mode (XYXY_ABS or XYWH_ABS)"):
-        is_first = "scores" in content
-        keys = ("indexes", "boxes", "scores") if is_first else ("ids", "boxes", "objectness_logits")
+        has_logits = "scores" not in content
+        keys = ("indexes" if "indexes" in content else "ids", "boxes", "objectness_logits" if has_logits else "scores")
         mode = BoxMode(content.get("bbox_mode", BoxMode.XYXY_ABS))
         for image_id, boxes, scores in zip(*(content[key] for key in keys), strict=True):
             boxes = BoxMode.convert(np.array(boxes, dtype=np.float64).reshape(len(boxes), 4), mode, BoxMode.XYXY_ABS)
             scores = np.array(scores, dtype=np.float64).reshape(len(boxes))
-            yield str(image_id), boxes, scores if is_first else expit(scores)
+            order = np.argsort(-scores, kind="stable")  # the sigmoid of large logits is 1 in float32
+            yield str(image_id), boxes[order], expit(scores[order]) if has_logits else scores[order]
 
 
 def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:

@@ -51,7 +51,7 @@ class ImageModel(nn.Module):
         self.backbone_frozen = backbone_frozen
         if backbone_frozen:
             self.backbone.requires_grad_(False)
-        # Set to evaluation mode, because timm's frozen layers take a second pass over the data, a third of the time.
+        # In evaluation mode, because timm's frozen layers read the data twice, which takes a third of the time.
         self._frozen_norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)] if freeze_norm else []
         for norm in self._frozen_norms:
             norm.requires_grad_(False)
