@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
-from mlickd.data.checking.image_checks import check_images, equal_files, similar_images
+from mlickd.data.checking.image_checks import check_images, equal_files, near_duplicates
 from mlickd.data.checking.split_checks import LabelStatistics, check_proposals
 from mlickd.data.proposals.store import image_list_digest
 
@@ -41,10 +41,10 @@ def test_only_copies_in_other_formats_and_sizes_are_similar(tmp_path: Path, tiny
     for first, second in combinations(["a.png", "b.jpg", "c.webp", "d.jpg", "e.png"], 2):
         one, two = (check_images(records(tmp_path, name, "other.png")[:1]) for name in (first, second))
         both = check_images(records(tmp_path, "other.png", first, second))
-        assert pairs(similar_images(one, two)) == pairs(similar_images(both, both)) == [(first, second)]
+        assert pairs(near_duplicates(one, two)) == pairs(near_duplicates(both, both)) == [(first, second)]
         assert not list(equal_files(both, both))
     scenes = check_images(dataset_records("tiny_train"))
-    assert not [*similar_images(scenes, scenes), *equal_files(scenes, scenes), *similar_images(scenes, [])]
+    assert not [*near_duplicates(scenes, scenes), *equal_files(scenes, scenes), *near_duplicates(scenes, [])]
 
 
 def test_equal_files_are_paired_with_the_first_file(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_equal_files_are_paired_with_the_first_file(tmp_path: Path) -> None:
     images = check_images(records(tmp_path, "a.png", "b.png", "c.png", "d.png"))
     assert pairs(equal_files(images, images)) == [("a.png", "b.png"), ("a.png", "c.png")]
     assert pairs(equal_files(images[1:2], images[2:])) == [("b.png", "c.png")]
-    assert not list(similar_images(images, images))
+    assert not list(near_duplicates(images, images))
 
 
 def test_kinds_and_problems_of_images_are_found(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Photos and a file of labels become a folder dataset with stratified splits, which keep look-alikes together."""
+"""Photos and a file of labels become a folder dataset with stratified splits, which keep near-duplicates together."""
 
 import json
 import shutil
@@ -51,7 +51,9 @@ def test_photos_become_a_dataset(photos: Path, caplog: pytest.LogCaptureFixture)
     assert sorted([*train, *held_out, *test]) == sorted(f"photos/{name}" for name in LABELED)
     assert 5 <= len(test) <= 7 and 3 <= len(held_out) <= 6
     for part in (train, held_out, test):
-        assert all((f"photos/{i}.png" in part) == (f"photos/small/{i}.jpg" in part) for i in range(6)), "look-alikes"
+        assert all((f"photos/{i}.png" in part) == (f"photos/small/{i}.jpg" in part) for i in range(6)), (
+            "near-duplicates"
+        )
     expected = {*(f"photos/{i}.png" for i in range(18, 21)), *(f"photos/small/{i}.jpg" for i in range(18, 22))}
     expected |= {f"photos/small/{i}.jpg" for i in range(6, 18) if f"photos/{i}.png" in train}
     expected.add("unlabeled/21\u202fPM.png")
@@ -69,7 +71,7 @@ def test_photos_become_a_dataset(photos: Path, caplog: pytest.LogCaptureFixture)
     assert not list(photos.rglob("labels_held_out.csv")), "of an earlier call"
 
 
-def test_labels_may_be_coco_json_and_look_alikes_are_not_enough(photos: Path) -> None:
+def test_labels_may_be_coco_json_and_near_duplicates_are_not_enough(photos: Path) -> None:
     for i in range(1, 12):
         shutil.copy(photos / "0.png", photos / f"copy{i}.png")
     names = [*LABELED, *(f"copy{i}.png" for i in range(1, 12))]

@@ -248,7 +248,7 @@ OTHER_RUNS = {
     "features": ("feature", ["KD.FEATURE.COMPARE", "box_head"], [], "features.conv5 pooled, not box_head"),
     "maps": ("feature", FITNETS, [], "maps.features.conv5 missing, not True"),
     "other keys": ("feature", [], ["MODEL.DEVICE", "cuda", "MODEL.WEIGHTS", "a.pth", "SOLVER.BASE_LR", 3.0], ""),
-    "memory": ("prediction", [], ["MODEL.BACKBONE.FEATURE_MEMORY", 9], ""),
+    "memory": ("prediction", [], ["MODEL.BACKBONE.FEATURE_CACHE_MIB", 9], ""),
 }
 
 

@@ -109,16 +109,16 @@ def test_a_frozen_backbone_computes_each_training_view_once_until_the_memory_is_
     losses = {}
     for memory in (0, 1):  # 1 MiB holds all maps
         cfg = teacher_config()
-        cfg.MODEL.BACKBONE.FROZEN, cfg.MODEL.BACKBONE.FEATURE_MEMORY = True, memory
+        cfg.MODEL.BACKBONE.FROZEN, cfg.MODEL.BACKBONE.FEATURE_CACHE_MIB = True, memory
         torch.manual_seed(0)
         model, calls = build_model(cfg).train(), []
         model.backbone.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         losses[memory] = [model([views[i] for i in batch])["loss_image"].item() for batch in ([0, 1], [1, 0], [1, 1])]
         assert len(calls) == (2 if memory else 3)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-    model._free_memory, model._maps = 0, {}
+    model._cache_bytes_left, model._feature_cache = 0, {}
     model(views)
-    assert not model._maps
+    assert not model._feature_cache
 
 
 @HEADS

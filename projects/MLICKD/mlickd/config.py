@@ -81,7 +81,7 @@ def _add_model_config(cfg: CfgNode) -> None:
     # Memory in MiB, per process and on MODEL.DEVICE, for the feature maps of training images. With it, a teacher with a
     # FROZEN backbone computes the map of each view only once, as long as it fits. It is of no use with random crops or
     # colors, which make new views. 0: none.
-    cfg.MODEL.BACKBONE.FEATURE_MEMORY = 0
+    cfg.MODEL.BACKBONE.FEATURE_CACHE_MIB = 0
     # Number of stages of VGG or ResNet, from the first, that are not trained. The paper trains all convolutions, so 0
     # replaces Detectron2's default of 2.
     cfg.MODEL.BACKBONE.FREEZE_AT = 0

@@ -13,7 +13,7 @@ import numpy as np
 from mlickd.errors import InputError, shorten_list
 from mlickd.files import expand_path, write_atomic
 
-from .checking.image_checks import CheckedImage, check_images, look_alike_groups, similar_images
+from .checking.image_checks import CheckedImage, check_images, near_duplicate_groups, near_duplicates
 from .records import label_targets
 from .sources.folder import read_photo_labels
 
@@ -27,8 +27,8 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     """Split photos into training, held-out, test and unlabeled photos, and write them as a folder dataset.
 
     The splits depend only on the photos and their labels. Unlabeled photos are the photos of both folders that
-    ``labels`` does not list, without copies, and without look-alikes of test and held-out photos. Photos are linked,
-    not copied. Unreadable photos are left out with a warning.
+    ``labels`` does not list, without copies, and without near-duplicates of test and held-out photos. Photos are
+    linked, not copied. Unreadable photos are left out with a warning.
 
     Args:
         photos: folder of photos.
@@ -52,7 +52,7 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     _write_dataset(output / "data" / "photos", roots, classes, splits)
     counts = ", ".join(f"{split} {len(images_of_split)}" for split, images_of_split in splits.items())
     left_out = len(images) - sum(map(len, splits.values()))
-    logger.info("%s: %s; unlabeled copies and look-alikes of test photos left out: %d", labels, counts, left_out)
+    logger.info("%s: %s; unlabeled copies and near-duplicates of test photos left out: %d", labels, counts, left_out)
     return len(splits["unlabeled"]), problems
 
 
@@ -94,7 +94,7 @@ def _choose_splits(
     if len(labeled) < 10:
         raise InputError(f"{labels}: has labels of {len(labeled)} readable photos; label at least 10")
     positive = label_targets([image.record for image in labeled], len(classes)) == 1
-    groups, names = look_alike_groups(labeled), ["train", "test", "held_out"] if held_out else ["train", "test"]
+    groups, names = near_duplicate_groups(labeled), ["train", "test", "held_out"] if held_out else ["train", "test"]
     part = np.zeros(len(labeled), dtype=int)  # index of the split
     for index in range(1, len(names)):
         rest = np.flatnonzero(part == 0)
@@ -103,13 +103,13 @@ def _choose_splits(
         remedy = "label more photos, or list the other classes in classes.txt next to it"
         raise InputError(f"{labels}: has no photo to learn {shorten_list(absent)}; {remedy}")
     if not all(positive[part == index].any() for index in range(len(names))):
-        count = len(np.unique(groups[positive.any(axis=1)]))  # look-alikes stay together
+        count = len(np.unique(groups[positive.any(axis=1)]))  # near-duplicates stay together
         problem = f"only {count} photos that look different have a label, too few for {', '.join(names)}"
         raise InputError(f"{labels}: {problem}; label more photos{', or give --held-out 0' if held_out else ''}")
     splits = {name: [labeled[i] for i in np.flatnonzero(part == index)] for index, name in enumerate(names)}
     known = {image.digest for image in labeled}
     others = list({image.digest: image for image in images if image.digest not in known}.values())
-    similar = {record["image_id"] for _, record in similar_images([labeled[i] for i in np.flatnonzero(part)], others)}
+    similar = {record["image_id"] for _, record in near_duplicates([labeled[i] for i in np.flatnonzero(part)], others)}
     splits["unlabeled"] = [image for image in others if image.record["image_id"] not in similar]
     return splits
 

@@ -18,8 +18,8 @@ from mlickd.errors import InputError
 from mlickd.progress import progress
 from mlickd.safe_images import collect_notes, exif_orientation, note_pillow_warnings, open_image_file
 
-# Two images look the same if at most this number of the 64 bits of their hashes differ. Copies in other formats, sizes
-# and qualities differ in 0 to 5 bits. The two most similar of 400 drawn scenes differ in 13 bits.
+# Two images are near-duplicates if at most this number of the 64 bits of their hashes differ. Copies in other formats,
+# sizes and qualities differ in 0 to 5 bits. The two most similar of 400 drawn scenes differ in 13 bits.
 _MAX_BITS = 6
 _HASH_SIDE = 32  # pixels
 _BLOCK = 128  # number of images that are compared with all others at once
@@ -86,8 +86,8 @@ def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) 
             yield match, other.record
 
 
-def similar_images(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
-    """Yield pairs of records whose images look the same, but whose files differ: at most one for each of ``others``.
+def near_duplicates(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
+    """Yield pairs of near-duplicates whose files differ: at most one for each of ``others``.
 
     The first record of a pair is that of the most similar image in ``images``. If both arguments are the same list,
     only earlier images are compared.
@@ -108,8 +108,8 @@ def similar_images(images: Sequence[CheckedImage], others: Sequence[CheckedImage
                 yield nearest.record, other.record
 
 
-def look_alike_groups(images: Sequence[CheckedImage]) -> np.ndarray:
-    """Return the index of each image's group, (N,). Two images that look the same are in one group."""
+def near_duplicate_groups(images: Sequence[CheckedImage]) -> np.ndarray:
+    """Return the index of each image's group, (N,). Near-duplicates are in one group."""
     hashes, places = np.unique([image.hash for image in images], axis=0, return_inverse=True)
     signs = 2 * np.unpackbits(hashes, axis=1).astype(np.float32) - 1
     blocks = np.split(signs, range(_BLOCK, len(signs), _BLOCK))

@@ -23,7 +23,7 @@ from ..parts import whole_name
 from ..proposals.proposal_methods import PROPOSAL_METHODS
 from ..proposals.store import ProposalStore, image_list_digest, proposals_path
 from ..records import label_targets, labels_digest
-from .image_checks import CheckedImage, check_images, equal_files, similar_images
+from .image_checks import CheckedImage, check_images, equal_files, near_duplicates
 
 # Error: training or evaluation would stop or be wrong. Warning: probably wrong. Note: information.
 _SEVERITIES = ("error", "warning", "note")
@@ -221,7 +221,7 @@ def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
     """Yield findings about images that occur twice in a dataset or in two splits."""
     for name, other in combinations_with_replacement(images, 2):
         where = "" if name == other else f" in {name} and in {other}, which makes scores too high"
-        for kind, find in (("equal files", equal_files), ("images that look the same", similar_images)):
+        for kind, find in (("equal files", equal_files), ("near-duplicates", near_duplicates)):
             pairs = list(find(images[name], images[other]))
             if pairs:
                 severity = "error" if find is equal_files and name != other else "warning"

@@ -25,11 +25,11 @@ class WeaklySupervisedDetector(ImageModel):
     is_detector: ClassVar[bool] = True
 
     @configurable
-    def __init__(self, *, roi_heads: nn.Module, feature_memory: int = 0, **image_model):
+    def __init__(self, *, roi_heads: nn.Module, feature_cache_mib: int = 0, **image_model):
         """
         Args:
             roi_heads: RoI heads such as :class:`mlickd.modeling.WSDDNHeads`.
-            feature_memory: MiB for the maps that a frozen backbone computes in training.
+            feature_cache_mib: MiB for the maps that a frozen backbone computes in training.
             **image_model: arguments of :class:`ImageModel`.
         """
         super().__init__(**image_model)
@@ -37,16 +37,16 @@ class WeaklySupervisedDetector(ImageModel):
             name = type(roi_heads).__name__
             raise InputError(f"MODEL.ROI_HEADS.NAME {name}: is not weakly supervised; use WSDDNHeads or OICRHeads")
         self.roi_heads = roi_heads
-        self._free_memory = feature_memory << 20 if self.backbone_frozen else 0
-        self._remembers = self._free_memory > 0
-        self._maps: dict[bytes, torch.Tensor] = {}
+        self._cache_bytes_left = feature_cache_mib << 20 if self.backbone_frozen else 0
+        self._uses_cache = self._cache_bytes_left > 0
+        self._feature_cache: dict[bytes, torch.Tensor] = {}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Return the arguments of :class:`ImageModel`, and from ``MODEL.{ROI_HEADS,BACKBONE.FEATURE_MEMORY}``."""
+        """Return the arguments of :class:`ImageModel`, and from ``MODEL.{ROI_HEADS,BACKBONE.FEATURE_CACHE_MIB}``."""
         shared = super().from_config(cfg)
         roi_heads = build_roi_heads(cfg, shared["backbone"].output_shape())
-        return {**shared, "roi_heads": roi_heads, "feature_memory": cfg.MODEL.BACKBONE.FEATURE_MEMORY}
+        return {**shared, "roi_heads": roi_heads, "feature_cache_mib": cfg.MODEL.BACKBONE.FEATURE_CACHE_MIB}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """Compute the losses in training, and the scores and detections at inference.
@@ -66,15 +66,15 @@ class WeaklySupervisedDetector(ImageModel):
         pixels = [sample["image"] for sample in batched_inputs]
         images = self.preprocess(pixels)
         is_padded = any(size != images.tensor.shape[-2:] for size in images.image_sizes)
-        if self._remembers and not is_padded:
-            features = self._remembered_features(images.tensor, pixels)
+        if self._uses_cache and not is_padded:
+            features = self._cached_features(images.tensor, pixels)
         else:
             features = self.backbone(images.tensor)
         proposals = [sample["proposals"].to(self.device) for sample in batched_inputs]
         targets = image_label_targets(batched_inputs, self.num_classes, self.device)
         return self.roi_heads.losses(self.roi_heads.predict_regions(features, proposals), proposals, targets)
 
-    def _remembered_features(self, images: torch.Tensor, pixels: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _cached_features(self, images: torch.Tensor, pixels: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the map of the heads for normalized ``images`` (N, 3, H, W), and remember it by the pixels.
 
         Each image is computed separately. Its map does not depend on the other images of the batch, so a resumed run,
@@ -83,12 +83,12 @@ class WeaklySupervisedDetector(ImageModel):
         name, rows = self.roi_heads.in_feature, []
         for image, content in zip(images.split(1), pixels, strict=True):
             key = hashlib.blake2b(content.cpu().numpy().tobytes(), digest_size=16).digest()
-            feature_map = self._maps.get(key)
+            feature_map = self._feature_cache.get(key)
             if feature_map is None:
                 feature_map = self.backbone(image)[name]
-                if self._free_memory >= feature_map.nbytes:
-                    self._free_memory -= feature_map.nbytes
-                    self._maps[key] = feature_map
+                if self._cache_bytes_left >= feature_map.nbytes:
+                    self._cache_bytes_left -= feature_map.nbytes
+                    self._feature_cache[key] = feature_map
             rows.append(feature_map)
         return {name: torch.cat(rows)}
 
