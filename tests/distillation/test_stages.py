@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
+from scipy.special import expit, log_expit, logit
 from torchvision.ops import roi_pool
 
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config, tensors_of
@@ -100,6 +102,50 @@ def test_feature_loss_follows_from_maps_and_boxes(teacher: Path) -> None:
             expected += 0.3 * weighted.pow(2).sum() / len(boxes) / (2 * len(batch))
         actual = model(batch)["loss_feature"]
     assert actual.item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [FITNETS, ATTENTION])
+def test_losses_of_whole_maps_follow_from_the_maps_of_both_models(teacher: Path, options: tuple) -> None:
+    cfg = student_config(teacher, "feature", *options, "KD.FEATURE.WEIGHT", 0.3)
+    torch.manual_seed(3)
+    model = build_model(cfg)
+    batch = with_knowledge(cfg)
+    live = LiveTeacher(cfg).teacher.model
+    expected = 0.0
+    with torch.no_grad():
+        for sample in batch:
+            large, small = conv5(live, sample["teacher_image"]), conv5(model.student, sample["image"])
+            if options is FITNETS:  # the student's map has the size of the teacher's
+                resized = torch.nn.functional.interpolate(small, size=large.shape[-2:], mode="bilinear")
+                expected += (large - resized).pow(2).sum().item() / large[0, 0].numel()
+            else:  # the teacher's attention has the size of the student's, and norm 1 before and after pooling
+                attention = [x[0].pow(2).sum(dim=0).numpy() for x in (large, small)]
+                first, second = (x / np.linalg.norm(x) for x in attention)
+                first = first.reshape(second.shape[0], 2, second.shape[1], 2).mean((1, 3))
+                expected += np.linalg.norm(first / np.linalg.norm(first) - second)
+        actual = model(batch)["loss_feature"]
+    assert actual.item() == pytest.approx(0.3 * expected / (2 * len(batch)), rel=1e-4)
+
+
+def test_losses_of_scores_use_the_keys_of_the_configuration(teacher: Path) -> None:
+    soft = ("KD.PREDICTION.STUDENT_TEMPERATURE", 2.0, "KD.PREDICTION.LOSS", "bce", "KD.PREDICTION.WEIGHT", 3.0)
+    hinton = (*METHODS["hinton"][1], "KD.PREDICTION.TEMPERATURE", 4.0, "KD.PREDICTION.WEIGHT", 3.0)
+    for options in (soft, hinton):
+        cfg = student_config(teacher, "prediction", *options)
+        torch.manual_seed(3)
+        model = build_model(cfg)
+        torch.nn.init.normal_(model.student.head.linear.weight)
+        batch = with_knowledge(cfg)
+        with torch.no_grad():
+            actual = model(batch)["loss_soft_label"].item()
+            logits = torch.cat([model.student.head({"conv5": conv5(model.student, s["image"])}) for s in batch]).numpy()
+        p = np.stack([sample["knowledge"].image_scores for sample in batch]).astype(np.float64)
+        if options is soft:
+            expected = -(p * log_expit(logits / 2) + (1 - p) * log_expit(-logits / 2)).sum()
+        else:
+            q, s = expit(logit(p) / 4), expit(logits / 4)
+            expected = 16 * (q * np.log(q / s) + (1 - q) * np.log((1 - q) / (1 - s))).sum()
+        assert actual == pytest.approx(3 * expected / len(batch), rel=1e-4)
 
 
 def test_box_head_features_are_compared_like_in_the_release(teacher: Path) -> None:

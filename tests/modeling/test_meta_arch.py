@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList, Instances
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from helpers.small_models import CLASSES, make_batch, student_config, teacher_co
 from mlickd.errors import InputError
 from mlickd.modeling import ImageModelWithTTA, MultiLabelClassifier
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps, ImageModel, mirrored_view
+from mlickd.modeling.meta_arch.multilabel_classifier import ClassifierHead
 from mlickd.modeling.roi_heads.oicr import oicr_pseudo_labels, oicr_refinement_loss
 
 MEAN, STD = (103.5, 116.2, 123.7), (57.4, 57.1, 58.4)
@@ -240,3 +242,19 @@ def test_refined_scores_are_float32_in_mixed_precision() -> None:
         scores = teacher.roi_heads.detection_scores(predictions)
     assert predictions.embeddings.dtype == torch.bfloat16
     assert {x.dtype for x in (*logits, *scores)} == {torch.float32}
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "fc"])
+def test_logits_of_a_classifier_follow_from_its_pooling(pooling: str) -> None:
+    torch.manual_seed(0)
+    head = ClassifierHead(input_shape={"map": ShapeSpec(channels=4)}, num_classes=3, pooling=pooling, fc_dim=5).eval()
+    features = np.random.default_rng(0).normal(size=(2, 4, 14, 14)).astype(np.float32)
+    if pooling == "fc":
+        x = features.reshape(2, 4, 7, 2, 7, 2).max((3, 5)).reshape(2, -1)
+        for layer in (head.fully_connected.fc6, head.fully_connected.fc7):
+            x = np.maximum(x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy(), 0)
+    else:
+        x = features.mean((2, 3)) if pooling == "average" else features.max((2, 3))
+    expected = x @ head.linear.weight.detach().numpy().T + head.linear.bias.detach().numpy()
+    actual = head({"map": torch.from_numpy(features)})
+    np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=1e-4, atol=1e-6)
