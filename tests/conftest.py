@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import logging
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,12 @@ def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
     return CachedScenes.create(tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.fixture
+def without_proposals(tiny_scenes: Path) -> None:
+    """Remove proposals of the tiny datasets from other modules."""
+    shutil.rmtree(tiny_scenes / "proposals", ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

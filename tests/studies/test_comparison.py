@@ -31,7 +31,7 @@ TEACHER = f"_BASE_: {SCENES / 'wsd.yaml'}\nMODEL: {{NUM_CLASSES: 20}}"  # the co
 
 
 @pytest.fixture
-def tools(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickTools:
+def tools(without_proposals: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickTools:
     """Quick command lines for two seeds, next to configurations that a test may change."""
     (tmp_path / "configs").mkdir()
     for name in ("wsd", "cls", "kd"):

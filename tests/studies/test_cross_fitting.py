@@ -12,6 +12,7 @@ from mlickd.errors import InputError
 from mlickd.studies.cross_fitting import cross_fitting_jobs
 from mlickd.studies.jobs import Job, jobs_to_run
 
+pytestmark = pytest.mark.usefixtures("without_proposals")
 SCENES = Path(__file__).parents[2] / "configs" / "scenes"
 
 

@@ -16,6 +16,7 @@ import torch
 from mlickd.data import dataset_records
 from mlickd.runs import load_run, predict, run_config
 
+pytestmark = pytest.mark.usefixtures("without_proposals")
 ROOT = Path(__file__).parents[2]
 TINY = ["SOLVER.MAX_ITER", "4", "KD.FEATURE.MAX_ITER", "2", "KD.PREDICTION.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4"]
 TINY += ["SOLVER.WARMUP_ITERS", "1", "SOLVER.CHECKPOINT_PERIOD", "1", "DATALOADER.NUM_WORKERS", "0"]
