@@ -1,5 +1,6 @@
 """The student trains with the hook, the teacher and each distiller."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.special import expit, log_expit, logit
 from torchvision.ops import roi_pool
 
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config, tensors_of
-from mlickd.distillation import DistillationHook, LiveTeacher
+from mlickd.distillation import DistillationHook, LiveTeacher, TeacherKnowledge
 from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
 
@@ -83,48 +84,41 @@ def test_a_student_that_equals_its_teacher_has_no_feature_loss(teacher: Path, op
     assert model(batch)["loss_feature"].item() > 1e-3
 
 
-def test_feature_loss_follows_from_maps_and_boxes(teacher: Path) -> None:
-    """The feature loss equals interpolation, RoI pooling and the paper's equation in PyTorch."""
-    cfg = student_config(teacher, "feature", "KD.FEATURE.WEIGHT", 0.3)
-    torch.manual_seed(3)
-    model = build_model(cfg)
-    batch = with_knowledge(cfg)
-    live = LiveTeacher(cfg).teacher.model
-    expected = 0.0
-    with torch.no_grad():
-        for sample in batch:
-            known = sample["knowledge"]
-            teacher_map, student_map = conv5(live, sample["teacher_image"]), conv5(model.student, sample["image"])
-            resized = torch.nn.functional.interpolate(student_map, size=teacher_map.shape[-2:], mode="bilinear")
-            boxes = known.boxes * 2  # the teacher's view is twice as large as the student's
-            difference = roi_pool(teacher_map, [boxes], 7, 1 / 16) - roi_pool(resized, [boxes], 7, 1 / 16)
-            weighted = difference * known.region_weights[:, None, None, None]
-            expected += 0.3 * weighted.pow(2).sum() / len(boxes) / (2 * len(batch))
-        actual = model(batch)["loss_feature"]
-    assert actual.item() == pytest.approx(expected.item(), rel=1e-4)
+def region_distance(known: TeacherKnowledge, large: torch.Tensor, small: torch.Tensor) -> float:
+    """Return the paper's distance of the regions of an image."""
+    resized = torch.nn.functional.interpolate(small, size=large.shape[-2:], mode="bilinear")
+    boxes = known.boxes * 2  # the teacher's view is twice as large as the student's
+    difference = roi_pool(large, [boxes], 7, 1 / 16) - roi_pool(resized, [boxes], 7, 1 / 16)
+    return (difference * known.region_weights[:, None, None, None]).pow(2).sum().item() / len(boxes)
 
 
-@pytest.mark.parametrize("options", [FITNETS, ATTENTION])
-def test_losses_of_whole_maps_follow_from_the_maps_of_both_models(teacher: Path, options: tuple) -> None:
+def hint_distance(_: TeacherKnowledge, large: torch.Tensor, small: torch.Tensor) -> float:
+    resized = torch.nn.functional.interpolate(small, size=large.shape[-2:], mode="bilinear")
+    return (large - resized).pow(2).sum().item() / large[0, 0].numel()
+
+
+def attention_distance(_: TeacherKnowledge, large: torch.Tensor, small: torch.Tensor) -> float:
+    """Return the distance after the teacher's attention is pooled to the student's size; both have norm 1."""
+    attention = [x[0].pow(2).sum(dim=0).numpy() for x in (large, small)]
+    first, second = (x / np.linalg.norm(x) for x in attention)
+    first = first.reshape(second.shape[0], 2, second.shape[1], 2).mean((1, 3))
+    return float(np.linalg.norm(first / np.linalg.norm(first) - second))
+
+
+@pytest.mark.parametrize(
+    ("options", "distance"), [((), region_distance), (FITNETS, hint_distance), (ATTENTION, attention_distance)]
+)
+def test_feature_losses_follow_from_the_maps_of_both_models(teacher: Path, options: tuple, distance: Callable) -> None:
     cfg = student_config(teacher, "feature", *options, "KD.FEATURE.WEIGHT", 0.3)
     torch.manual_seed(3)
     model = build_model(cfg)
     batch = with_knowledge(cfg)
     live = LiveTeacher(cfg).teacher.model
-    expected = 0.0
     with torch.no_grad():
-        for sample in batch:
-            large, small = conv5(live, sample["teacher_image"]), conv5(model.student, sample["image"])
-            if options is FITNETS:  # the student's map has the size of the teacher's
-                resized = torch.nn.functional.interpolate(small, size=large.shape[-2:], mode="bilinear")
-                expected += (large - resized).pow(2).sum().item() / large[0, 0].numel()
-            else:  # the teacher's attention has the size of the student's, and norm 1 before and after pooling
-                attention = [x[0].pow(2).sum(dim=0).numpy() for x in (large, small)]
-                first, second = (x / np.linalg.norm(x) for x in attention)
-                first = first.reshape(second.shape[0], 2, second.shape[1], 2).mean((1, 3))
-                expected += np.linalg.norm(first / np.linalg.norm(first) - second)
-        actual = model(batch)["loss_feature"]
-    assert actual.item() == pytest.approx(0.3 * expected / (2 * len(batch)), rel=1e-4)
+        maps = [(conv5(live, sample["teacher_image"]), conv5(model.student, sample["image"])) for sample in batch]
+        expected = sum(distance(sample["knowledge"], *pair) for sample, pair in zip(batch, maps, strict=True))
+        actual = model(batch)["loss_feature"].item()
+    assert actual == pytest.approx(0.3 * expected / (2 * len(batch)), rel=1e-4)
 
 
 def test_losses_of_scores_use_the_keys_of_the_configuration(teacher: Path) -> None:

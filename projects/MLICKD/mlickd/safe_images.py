@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from pathlib import Path
 
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
@@ -154,8 +155,8 @@ def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, decode: bool,
 
 def _has_text_after_pixels(file: str | os.PathLike[str] | io.BytesIO) -> bool:
     """Return whether a PNG file may have its orientation after the pixels, where only decoding finds it."""
-    with io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else open(file, "rb") as content:
-        rest = content.read().partition(b"IDAT")[2]
+    content = file.getvalue() if isinstance(file, io.BytesIO) else Path(file).read_bytes()
+    rest = content.partition(b"IDAT")[2]
     return any(kind in rest for kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"))
 
 
