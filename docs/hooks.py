@@ -26,10 +26,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
-from tabulate import tabulate
 
 from mlickd.cli import COMMANDS, GROUPS
-from mlickd.evaluation.intervals import Spread
 from mlickd_docs.configuration import read_sections, render_sections
 from mlickd_docs.inclusion import Inclusions
 
@@ -61,14 +59,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Fill in the template of a page."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals = {
-        "benchmark": benchmark,
         "code": code,
         "command": command,
         "commands": commands,
         "configuration_keys": lambda: render_sections(SECTIONS),
         "include": partial(_inclusions.include, page.file.src_uri),
         "notebook": notebook,
-        "results": results,
     }
     try:
         return environment.from_string(markdown).render()
@@ -147,40 +143,3 @@ def notebook(file: str) -> str:
     cells = json.loads((ROOT / file).read_text(encoding="utf-8"))["cells"]
     texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)
-
-
-def benchmark(pattern: str) -> str:
-    """Return the rows of ``projects/MLICKD/results/benchmark.md`` whose candidate contains a regular expression."""
-    lines = (PROJECT / "results" / "benchmark.md").read_text(encoding="utf-8").splitlines()
-    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    table = [row[1:5] for row in rows if re.search(pattern, row[1])]
-    if not table:
-        raise LookupError(f"benchmark: no row contains {pattern!r}")
-    return tabulate(table, header[1:5], "github", disable_numparse=True)
-
-
-def results(title: str, **studies: str) -> str:
-    """Return one table for published comparisons, and their commands.
-
-    Args:
-        title: what differs between the comparisons.
-        studies: text for each file ``projects/MLICKD/results/<name>.json``, by name.
-    """
-    rows, commands, keys = [], [], ("mAP", "CF1", "OF1")
-    for name, text in studies.items():
-        content = json.loads((PROJECT / "results" / f"{name}.json").read_text(encoding="utf-8"))
-        commands.append(content["command"])
-        differences = []
-        for method, summary in content["summary"].items():
-            seconds = [run["seconds"] for run in content["runs"] if run["method"] == method and run["seconds"]]
-            minutes = {"minutes": f"{sum(seconds) / len(seconds) / 60:.0f}" if seconds else ""}
-            rows.append({title: text, "": method} | {key: Spread(**summary[key]).text() for key in keys} | minutes)
-            text = ""
-            if gain := content["differences"].get(method):
-                row = {key: Spread(**gain[key]).interval_text() for key in keys}
-                over_photos = Spread(**content["differences_over_images"][method]["mAP"])
-                row["mAP"] += f"; photos [{over_photos.low:+.1f}, {over_photos.high:+.1f}]"
-                differences.append({title: "", "": f"{method} - baseline"} | row)
-        rows += differences
-    table = tabulate(rows, "keys", "github", disable_numparse=True)
-    return "\n\n".join([table, *(f"```bash\n{command}\n```" for command in commands)])

@@ -18,7 +18,7 @@ import mlickd
 from mlickd.cli import COMMANDS
 from mlickd.config import default_config
 from mlickd_docs.configuration import render_sections
-from mlickd_docs.readme_rows import fill_rows
+from mlickd_docs.tables import PAGES, fill_tables
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -47,10 +47,17 @@ def test_the_reference_lists_every_key_with_its_default_and_a_comment() -> None:
     assert all(page.count(f"`{key}`{{ #{key.lower()} .key }}") == 1 for key in found)
 
 
-def test_the_readme_shows_the_published_results_and_the_version() -> None:
+def test_tables_show_the_published_results() -> None:
+    pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    assert [name for name, page in pages.items() if page != fill_tables(page)] == [], "run docs/mlickd_docs/tables.py"
+    # A changed value is noticed, in a table of a page and in a row of the README.
+    for name in ("when.md", "README.md"):
+        changed = pages[name].replace("| 50.8 ", "| 99.9 ")
+        assert fill_tables(changed) == pages[name] != changed
+
+
+def test_the_readme_shows_the_version() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "results/animals_1of8.json" in readme
-    assert readme == fill_rows(readme), "run docs/mlickd_docs/readme_rows.py"
     assert f"version {mlickd.__version__}" in readme
 
 
