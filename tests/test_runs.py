@@ -17,6 +17,7 @@ from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records
 from mlickd.data.records import labels_digest
 from mlickd.errors import InputError
+from mlickd.evaluation.score_files import REPORT_FILE, find_results
 
 
 def test_class_names_come_from_the_run_or_else_from_its_datasets(tiny_scenes: Path, tmp_path: Path) -> None:
@@ -127,6 +128,21 @@ def test_the_commit_of_a_checkout_is_recorded(tmp_path: Path, monkeypatch: pytes
     assert environment.find_commit(module) == f"{commit}-dirty"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment.find_commit(module) is None, "no git"
+
+
+def test_an_evaluation_with_other_options_does_not_replace_the_results(tmp_path: Path) -> None:
+    (tmp_path / "model_final.pth").write_bytes(b"weights")
+    checkpoint = {"sha256": hashlib.sha256(b"weights").hexdigest()}
+    first = {"protocol": {"ap": "voc07"}, "image_size": 64, "date": "2026-01-01"}
+    for change, replaces in (({}, True), ({"image_size": 32}, False), ({"protocol": {}}, False)):
+        for folder, report in (
+            ("inference", first),
+            ("evaluation/inference", {**first, **change, "date": "2026-02-01"}),
+        ):
+            file = tmp_path / folder / "data" / REPORT_FILE
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"checkpoint": checkpoint, **report}))
+        assert find_results(tmp_path, "data") == (file.parent if replaces else tmp_path / "inference/data")
 
 
 def test_the_run_in_a_folder(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.config import CfgNode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,12 +25,16 @@ DTYPES = st.sampled_from([torch.uint8, torch.float32, torch.float16, torch.int64
 SHAPES = st.lists(st.integers(0, 4), max_size=3)
 
 
-def batches(workers: int, *options: object) -> list[list[dict]]:
+def train_config(*options: object) -> CfgNode:
     cfg = default_config()
     cfg.MODEL.META_ARCHITECTURE, cfg.DATASETS.TRAIN = "MultiLabelClassifier", ("tiny_train",)
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "INPUT.SIZES_TRAIN", (32, 48), "SOLVER.IMS_PER_BATCH", 4])
-    cfg.merge_from_list(["DATALOADER.NUM_WORKERS", workers, *options])
-    return list(islice(build_train_loader(cfg), 8))
+    cfg.merge_from_list(["DATALOADER.NUM_WORKERS", 0, *options])
+    return cfg
+
+
+def batches(workers: int, *options: object) -> list[list[dict]]:
+    return list(islice(build_train_loader(train_config(*options, "DATALOADER.NUM_WORKERS", workers)), 8))
 
 
 AUGMENTED = ("INPUT.RANDOM_CROP.ENABLED", True, "INPUT.COLOR_JITTER.SATURATION", 0.5)
@@ -53,6 +58,22 @@ def test_augmentation_is_off_by_default(tiny_scenes: Path) -> None:
     colored = batches(0, "INPUT.COLOR_JITTER.BRIGHTNESS", 0.5)
     for first, second in zip(plain[0], colored[0], strict=True):
         assert first["view"] == second["view"] and not torch.equal(first["image"], second["image"])
+
+
+def test_each_key_of_the_augmentation_has_its_effect(tiny_scenes: Path) -> None:
+    def views(*options: object) -> list[View]:
+        return [sample["view"] for batch in batches(0, *options) for sample in batch]
+
+    assert {view.mirror for view in views()} == {False, True}
+    assert {view.mirror for view in views("INPUT.RANDOM_FLIP", "none")} == {False}
+    crop = ("INPUT.RANDOM_CROP.ENABLED", True, "INPUT.RANDOM_CROP.AREA", (0.25, 0.25), "INPUT.RANDOM_CROP.ASPECT")
+    for aspect in (1.0, 4.0):
+        for x0, y0, x1, y1 in (view.crop for view in views(*crop, (aspect, aspect))):
+            assert (x1 - x0) / (y1 - y0) == pytest.approx(aspect) and (x1 - x0) * (y1 - y0) == pytest.approx(0.25)
+    cfg = train_config("INPUT.COLOR_JITTER.BRIGHTNESS", 0.1, "INPUT.COLOR_JITTER.CONTRAST", 0.2)
+    cfg.INPUT.COLOR_JITTER.SATURATION = 0.3
+    jitter = build_train_loader(cfg).batch_sampler.color_jitter
+    assert jitter == ColorJitter(brightness=0.1, contrast=0.2, saturation=0.3)
 
 
 @settings(max_examples=50)

@@ -100,6 +100,13 @@ def test_too_few_photos_give_one_line(photos: Path, rows: dict, words: str) -> N
         split_photos(photos, write_table(rows), "", Path("out"), 5)
 
 
+def test_photos_may_be_below_the_output(photos: Path) -> None:
+    count, _ = split_photos(photos / "small", write_table({f"{i}.jpg": "cat" for i in range(12)}), "", photos, 0)
+    assert count == 10
+    with pytest.raises(InputError, match="--output photos/small: is the folder of the photos"):
+        split_photos(photos / "small", Path("mine.csv"), "", photos / "small", 0)
+
+
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 4), st.integers(2, 6))
 def test_parts_are_stratified_and_groups_stay_together(classes: list[int], size: int, num_parts: int) -> None:
     positive, groups = np.array(classes)[:, None] == range(3), np.arange(len(classes)) // size

@@ -1,10 +1,12 @@
 """The optimizer: learning rates for each part of the model, and skipped steps."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.modeling import build_model
 
-from helpers.small_models import teacher_config
+from helpers.small_models import save_teacher, student_config, teacher_config
 from mlickd.engine import build_optimizer
 
 
@@ -31,6 +33,19 @@ def test_new_layers_biases_and_the_backbone_have_their_own_rates() -> None:
     assert rates(cfg, model)["backbone.linear.weight"] == pytest.approx((0.05, 0.1))
     cfg.MODEL.BACKBONE.FROZEN = True
     assert not any(name.startswith("backbone.") for name in rates(cfg, build_model(cfg)))
+
+
+def test_classifiers_streams_and_adapters_are_new_layers(tmp_path: Path) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.ROI_HEADS.NAME", "OICRHeads", "MODEL.WSDDN.CONTEXT", 0.5])
+    student = student_config(save_teacher(tmp_path), "feature", "MODEL.VGG.WIDTH", 0.2)
+    names = ("roi_heads.refinement_streams.0", "roi_heads.context_classifier"), ("feature_distiller.adapters.0",)
+    plain = student_config(tmp_path, "", "MODEL.META_ARCHITECTURE", "MultiLabelClassifier")
+    for each, new in zip((cfg, student, plain), (*names, ("head.linear",)), strict=True):
+        each.merge_from_list(["SOLVER.BASE_LR", 0.5, "SOLVER.LAST_LAYER_LR_FACTOR", 10.0])
+        found = rates(each, build_model(each))
+        assert {found[f"{name}.weight"][0] for name in new} == {5.0}
+        assert {rate for name, (rate, _) in found.items() if "backbone." in name} == {0.5}
 
 
 @pytest.mark.parametrize("name", ["SGD", "ADAMW"])

@@ -100,6 +100,8 @@ def test_steps_outside_of_the_training_have_no_effect(tiny_scenes: Path) -> None
 
 
 MULTI_STEP = ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
+VISION_TRANSFORMER = ["MODEL.TIMM.NAME", "vit_tiny_patch16_224", "MODEL.TIMM.OUT_FEATURES", ("stage12",)]
+VISION_TRANSFORMER += ["MODEL.CLASSIFIER.IN_FEATURE", "stage12", "MODEL.BACKBONE.WEIGHTS", ""]
 EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.FEATURE_LOSS", True]
 
 
@@ -132,6 +134,8 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["SOLVER.STEPS", (8, 6), "SOLVER.MAX_ITER", 9, *MULTI_STEP], None, "SOLVER.STEPS"),
         ("cls", ["SOLVER.BASE_LR_END", 9.0, "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"], None, "BASE_LR_END"),
         ("cls", ["SOLVER.LAST_LAYER_LR_FACTOR", -1.0], None, "SOLVER.LAST_LAYER_LR_FACTOR"),
+        ("cls", ["SOLVER.REFERENCE_WORLD_SIZE", 2], None, "SOLVER.REFERENCE_WORLD_SIZE 2"),
+        ("cls", VISION_TRANSFORMER, None, "the backbone does not accept images of 112 pixels"),
         ("kd", ["KD.FEATURE.MAX_ITER", -1], "feature", "KD.FEATURE.MAX_ITER"),
         ("kd", ["MODEL.BACKBONE.FROZEN", True], "feature", "MODEL.BACKBONE.FROZEN"),
         ("kd", ["DATASETS.UNLABELED", ("tiny_test",), "SOLVER.IMS_PER_BATCH", 1], "prediction", "UNLABELED_SHARE"),

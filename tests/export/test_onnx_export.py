@@ -14,7 +14,7 @@ from mlickd.config import default_config
 from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported
 from mlickd.export.onnx_export import onnx_content, run_metadata
-from mlickd.runs import data_record, run_config
+from mlickd.runs import run_config, training_data
 from mlickd.studies.threshold_tuning import tune_thresholds
 
 # Each backbone that the configurations use, as narrow as possible.
@@ -76,7 +76,7 @@ def test_the_file_is_plain_onnx_without_paths_of_this_machine(exported):
 
 def test_metadata_has_provenance_and_tuned_thresholds(exported, data_root, tmp_path, monkeypatch):
     provenance = load_exported(exported.onnx).metadata.provenance
-    assert provenance["data"] == [data_record("tiny_fit")]
+    assert provenance["data"] == training_data(exported.run)
     assert {len(provenance[key]["sha256"]) for key in ("config", "checkpoint")} == {64}
     assert provenance["versions"]["mlickd"] and str(exported.run.parent) not in json.dumps(provenance)
 
@@ -92,4 +92,8 @@ def test_metadata_has_provenance_and_tuned_thresholds(exported, data_root, tmp_p
         run_metadata(cfg, run)
     (run / "classes.txt").write_text("\n".join(metadata.class_names))
     found = run_metadata(cfg, run)
-    assert found.class_names == metadata.class_names and found.provenance["data"] == [{"name": "tiny_fit"}]
+    assert found.class_names == metadata.class_names
+    assert found.provenance["data"] == metadata.provenance["data"], "it does not depend on the present datasets"
+    (run / "training_data.json").unlink()
+    with pytest.raises(InputError, match="training_data.json"):
+        run_metadata(cfg, run)

@@ -1,5 +1,6 @@
 """Runs of small models with random weights, and held-out images for them."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def write_untrained_run(folder: Path, seed: int = 0, config: str = "Base-Classif
     cfg.merge_from_list(["TEST.THRESHOLD", 0.4, "DATALOADER.NUM_WORKERS", 0, *options])
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(cfg.dump())
+    data = {"name": "tiny_fit", "images": 8, "sha256": "0" * 64, "labeled": True, "unknown_labels": 0}
+    (folder / "training_data.json").write_text(json.dumps([data]))
     save_random_checkpoint(folder, seed)
     return folder
 

@@ -29,7 +29,7 @@ SHARD = "knowledge/tiny_fit/00000-of-00001.safetensors"
 
 CLS, WSD = "train --config-file cls.yaml", "train --config-file wsd.yaml"
 STAGE2 = "train --config-file kd.yaml --kd-stage prediction KD.METHOD_STAGES \"('prediction',)\""
-CACHE = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored {} KD.CACHE knowledge"
+CACHE = "cache-knowledge --config-file kd.yaml --no-mirrored {} KD.CACHE knowledge"
 IMPORT = "convert-proposals --format detectron2 --input p.pkl --dataset tiny_fit"
 BOXED, VOC = (f"generate-proposals --dataset {name} --output x" for name in ("boxed_train", "voc_2007_test_multilabel"))
 PREDICT, EXPORT = "predict photo.jpg --model run", "export --run run --output"
@@ -170,7 +170,6 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{CLS} --num-gpus 3", "SOLVER.IMS_PER_BATCH 4", None),
     # Options of single commands
     ("benchmark startup --data .", ".: ", None),
-    (CACHE.format("--also-for other.yaml"), "--no-features", None),
     ("check-dataset cats_train", "cats_train", None),
     ("compare --train gone_train --test tiny_val --output x", "'gone_train'", None),
     ("compare --train tiny_fit --test gone_val --output x", "'gone_val'", None),

@@ -262,3 +262,11 @@ def test_a_wrong_value_is_named_with_its_key(model: str, options: list, message:
     cfg.merge_from_list(["MODEL.DEVICE", "meta", *options])
     with torch.device("meta"), pytest.raises(InputError, match=message):
         build_model(cfg)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "convnext_atto", "vgg11"])
+def test_every_parameter_of_a_timm_backbone_gets_a_gradient(name: str) -> None:
+    for feature in ("final", "stage2"):
+        backbone = TimmBackbone(name, [feature])
+        backbone(torch.randn(2, 3, 64, 64))[feature].sum().backward()
+        assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []

@@ -4,9 +4,11 @@ import ast
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mlickd.data import dataset_records
+from mlickd.data import dataset_records, proposals_path, write_store
+from mlickd.data.proposals.store import image_list_digest
 from mlickd.engine import load_config
 from mlickd.errors import InputError
 from mlickd.studies.cross_fitting import cross_fitting_jobs
@@ -38,6 +40,15 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
         assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.inputs
     first = jobs_to_run([*teachers, knowledge])[0].shell_command
     assert first.endswith("generate-proposals --method edge_boxes --dataset tiny_train")
+
+
+def test_a_part_of_a_dataset_has_the_proposals_of_the_whole(tiny_scenes: Path, tmp_path: Path) -> None:
+    records = dataset_records("tiny_train")
+    items = [(record["image_id"], np.array([[0.0, 0, 9, 9]]), np.ones(1)) for record in records]
+    write_store(proposals_path("tiny_train", "mine"), items, "mine", {}, image_list_digest(records))
+    options = ("DATASETS.PROPOSALS.METHOD", "mine")
+    found = jobs_to_run(jobs(tmp_path, *options, dataset="tiny_train@not1of4", num_parts=2))
+    assert [job.command[0] for job in found] == ["train", "train", "cache-knowledge"]
 
 
 def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:

@@ -127,6 +127,13 @@ def test_a_failed_job_stops_dependent_jobs_and_is_tried_again(tmp_path: Path) ->
     assert "Loss is NaN" in bad.log.read_text()
     assert (good.folder / "result").exists() and not behind.folder.exists()
     (tmp_path / "bad fails").unlink()
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([bad, behind, last], tmp_path, first=[bad], after_first=stop)
+    assert "failure" not in last.record(), "it has not failed again"
     assert run(bad, behind, last, good) == []
     assert [call.split()[1] for call in calls(bad)] == ["False", "True"], "a stopped run is resumed"
     assert bad.record()["seconds"] is None and behind.record()["seconds"] > 0

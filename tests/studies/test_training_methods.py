@@ -7,6 +7,7 @@ import yaml
 
 from mlickd.engine import load_config
 from mlickd.errors import InputError
+from mlickd.studies.jobs import lock_study
 from mlickd.studies.training_methods import Method, choose_methods, write_method_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -73,9 +74,12 @@ def test_wrong_methods_are_named(names: list[str], text: str, message: str, tmp_
 
 
 def test_a_written_file_has_its_values(tmp_path: Path) -> None:
-    file = tmp_path / "out" / "kd.yaml"
     values = {"DATASETS.TRAIN": ("a_train", "b_train"), "KD.REGIONS.TOP_K": 3, "KD.CACHE": "cache"}
-    write_method_file(file, [CONFIGS / "scenes/kd.yaml"], values)
+    file = write_method_file(tmp_path / "out", "kd.yaml", [CONFIGS / "scenes/kd.yaml"], values)
     cfg = load_config(str(file), [])
     assert (tuple(cfg.DATASETS.TRAIN), cfg.KD.REGIONS.TOP_K, cfg.KD.CACHE) == (("a_train", "b_train"), 3, "cache")
     assert yaml.safe_load(file.read_text())["KD"] == {"REGIONS": {"TOP_K": 3}, "CACHE": "cache"}
+    with lock_study(tmp_path / "out"):  # a running command reads the file
+        write_method_file(tmp_path / "out", "kd.yaml", [CONFIGS / "scenes/kd.yaml"], values)
+        with pytest.raises(InputError, match="another command runs"):
+            write_method_file(tmp_path / "out", "kd.yaml", [CONFIGS / "folder/kd.yaml"], values)

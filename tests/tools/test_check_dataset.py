@@ -63,7 +63,7 @@ def test_a_sound_dataset_is_ok(root: Path, run: Callable[..., Any]) -> None:
     report = json.loads(Path("report.json").read_text())
     train = report["datasets"]["pets_train"]
     assert report["ok"] and train["image_kinds"] == {"JPEG": 4}
-    assert train["classes"] == {"cat": 2, "dog": 2} and train["together"] == [[2, 1], [1, 2]]
+    assert train["classes"] == {"cat": 2, "dog": 2} and train["conditional"] == [[None, 0.5], [0.5, None]]
     for name in ("pets_train", "pets_test"):
         with Image.open(f"output/check/{name}/labels.png") as image:
             assert image.format == "PNG" and np.asarray(image.convert("L")).min() < 100
@@ -119,6 +119,14 @@ def test_unknown_labels_are_not_negatives(root: Path, run: Callable[..., Any]) -
     assert json.loads(Path("report.json").read_text())["datasets"]["pets_train"]["unknown"] == {"cat": 2, "dog": 2}
     negative, unknown = (text for text in found["note"] if "images without a label" in text)
     assert ": 1: " in negative and ": 2: " in unknown and "unknown" in unknown
+
+
+def test_copies_in_an_unlabeled_split_are_no_problem(root: Path, run: Callable[..., Any]) -> None:
+    (root / "pets" / "labels_more.csv").write_text("file_name,cat,dog\n6.jpg,-1,-1\n")
+    (root / "pets/images/6.jpg").write_bytes((root / "pets/images/0.jpg").read_bytes())
+    result, found = run("pets_train", "pets_more")
+    assert result.status == 0 and found["error"] == found["warning"] == []
+    assert any(note.startswith("pets_more: no photo has a label") for note in found["note"])
 
 
 def test_metadata_that_cannot_be_read_is_a_note(root: Path, run: Callable[..., Any]) -> None:

@@ -130,7 +130,8 @@ def test_photos_are_read_again_by_the_same_command(call_tool: Callable, tmp_path
 
 
 def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:
-    arguments = ["--train", "tiny_train", "--test", "tiny_test", "--seeds", "1,2", "--output", tmp_path / "out"]
+    arguments = ["--configs", "configs/scenes", "--train", "tiny_train", "--test", "tiny_test", "--seeds", "1,2"]
+    arguments += ["--output", tmp_path / "out"]
     result = call_tool("compare", *arguments, "--methods", "baseline,distilled", "--dry-run", "SOLVER.MAX_ITER", "3")
     assert result.status == 0
     commands = result.out.splitlines()

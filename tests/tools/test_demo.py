@@ -114,6 +114,12 @@ def test_without_gradio(call_tool, monkeypatch: pytest.MonkeyPatch) -> None:
     call_tool("demo", "--model", "student.onnx").assert_ends_in_one_line("mlickd[demo]")
 
 
+@pytest.mark.parametrize(("option", "value"), [("--port", "70000"), ("--host", "no.host.invalid")])
+def test_a_wrong_address_is_one_line(call_tool, option: str, value: str) -> None:
+    pytest.importorskip("gradio")
+    call_tool("demo", "--model", "student.onnx", option, value).assert_ends_in_one_line(f"{option} {value}")
+
+
 def test_a_student_is_not_a_teacher(tiny_scenes: Path, call_tool, tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     write_class_names(write_untrained_run(tmp_path / "student"), CATEGORY_NAMES)

@@ -18,14 +18,14 @@ def test_stores_and_methods_are_compared(call_tool, tiny_scenes: Path, tmp_path:
     generate_proposals(records, "edge_boxes", {"longer_side": 100}, tmp_path / "made", workers=0)
     result = call_tool(
         "evaluate_proposals",
-        *("--dataset", "tiny_test", "--counts", 50, 5, "--every", 2, "--num-images", 4),
+        *("--dataset", "tiny_test@1of2", "--counts", 50, 5),
         *("--proposals", tmp_path / "perfect", tmp_path / "made"),
         *("--methods", "edge_boxes:longer_side=100", "sliding", "selective_search:mode=single,longer_side=100"),
         *("--png", tmp_path / "new" / "r.png", "--json", tmp_path / "new" / "r.json"),
     )
     assert result.status == 0, result.err
     lines = result.out.splitlines()
-    assert lines[0].startswith("tiny_test: ") and lines[0].endswith("objects in 4 images")
+    assert lines[0].startswith("tiny_test@1of2: ") and lines[0].endswith("objects in 6 images")
     names = ["perfect", "made", "edge_boxes (longer_side=100)", "sliding"]
     names.append("selective_search (mode=single,longer_side=100)")
     assert [line.split("|")[1].strip() for line in lines[4:]] == names
@@ -34,7 +34,7 @@ def test_stores_and_methods_are_compared(call_tool, tiny_scenes: Path, tmp_path:
         assert image.width > 1000
     content = json.loads((tmp_path / "new" / "r.json").read_text())
     results = content["results"]
-    assert content["every"] == 2 and list(results) == names
+    assert content["dataset"] == "tiny_test@1of2" and list(results) == names
     assert results["perfect"]["proposals"]["50"] == {"recall@0.5": 1, "recall@0.7": 1, "AR": 1}
     assert results["perfect"]["cpu_seconds_per_image"] is None and results["sliding"]["cpu_seconds_per_image"] > 0
     # New proposals equal the proposals in the store.

@@ -32,11 +32,10 @@ def test_a_file_is_written_and_checked(folder, call_tool, monkeypatch):
     Image.new("RGB", (50, 40), "green").save("photos/photo.png")
     (folder / "photos/phone.heic").touch()
     monkeypatch.setattr("mlickd.cli.export_student.load_exported", lambda path: other)
-    options = ["--no-preprocessing", "--check", "--photos", "photos"]
+    options = ["--check", "--photos", "photos"]
     result = call_tool("export_student", "--run", "other", "--output", "other.onnx", *options)
     assert result.status == 1
     assert "\nerror: " in result.err and "1 of 2 photos" in result.err and "mAP" not in result.out
-    assert not load_exported("other.onnx").metadata.preprocessing
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = call_tool("export_student", "--run", "run", "--output", "a.onnx", "--check")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,14 +88,17 @@ def test_topk_and_threshold_choose_the_classes_to_show(call_tool, runs: Path, ph
         assert result.status == 0, result.err
         return [photo["labels"] for photo in json.loads(result.out)["photos"]]
 
-    ((first, *others),) = shown("--topk", 20)
+    ((first, *others),) = shown("--threshold", 0)
     scores = [first["score"], *(label["score"] for label in others)]
     assert scores == sorted(scores, reverse=True) and len(scores) == 20
-    assert shown("--topk", 2) == [[first, others[0]]], "at any score"
+    assert shown("--threshold", 0, "--topk", 2) == [[first, others[0]]]
     middle = (scores[4] + scores[5]) / 2
     assert [len(labels) for labels in shown("--threshold", middle)] == [5]
     assert [len(labels) for labels in shown("--threshold", middle, "--topk", 7)] == [5]
     assert shown("--threshold", 1) == [[]]
+    table = call_tool("predict", photos / "photo 0.jpg", "--model", runs / "distilled", "--topk", 20).out
+    names = [label["name"] for label in (first, *others)]
+    assert re.findall("|".join(names), table) == names, "the table shows the best classes at any score"
 
 
 def test_the_table_fits_the_terminal(call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +133,7 @@ def test_the_teacher_computes_proposals_and_shows_regions(call_tool, runs: Path,
     for photo in json.loads((tmp_path / "p.json").read_text())["photos"]:
         assert photo["scores"] == pytest.approx(teacher.predict(photo["file"]).scores, abs=1e-5)
         boxes = np.array([region["box"] for region in photo["regions"]])
-        assert len(boxes) and (boxes >= 0).all() and (boxes <= 128.001).all(), "in pixels of the photo"
-        assert len(photo["labels"]) == 2
+        assert len(boxes) and (boxes >= 0).all() and (boxes <= 128.001).all() and boxes.max() > 70, "not of the view"
     assert len(list((tmp_path / "figures").iterdir())) == 2
 
 

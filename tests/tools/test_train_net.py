@@ -21,6 +21,7 @@ from helpers.forked_runs import fork, wait_or_kill
 from helpers.small_models import CONFIGS
 from mlickd.engine.processes import lock_output_dir
 from mlickd.files import file_digest
+from mlickd.runs import data_record, training_data
 
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.BACKBONE.FROZEN", "False", "MODEL.BACKBONE.FREEZE_NORM", "False"]
@@ -52,7 +53,7 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
         assert result.status == 0, result.err
         return result.out
 
-    made = call_tool("generate_proposals", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
+    made = call_tool("generate_proposals", "--dataset", "tiny_train", "tiny_test", "--set", "max_proposals", 20)
     assert made.status == 0, made.err
     teacher = train("wsd", "teacher")
     weights = tmp_path / "teacher" / "model_final.pth"
@@ -66,6 +67,7 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert f"Starting from MODEL.WEIGHTS {tmp_path / 'distilled' / 'feature' / 'student.pth'}" in trained
     assert trained.rstrip().endswith(f"mlickd predict PHOTOS --model {run}")
     assert (run / "classes.txt").read_text() == (tiny_scenes / "tiny/classes.txt").read_text()
+    assert training_data(run) == [{**data_record("tiny_train"), "labeled": True, "unknown_labels": 0}]
 
     results = json.loads((tmp_path / "teacher" / "results.json").read_text())
     assert {"AP50", "VOC_AP", "CorLoc"} <= results["detection"].keys() and "mAP" in results["multilabel"]

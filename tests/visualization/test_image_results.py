@@ -56,7 +56,7 @@ def test_an_image_result_combines_record_and_outputs():
         assert np.array_equal(activations["car"], maps[3].numpy())
     unlabeled = image_result({"image_id": 1, "file_name": "a.jpg"}, NAMES, distilled=output)
     assert unlabeled.labels is None and list(unlabeled.students) == ["Distilled"]
-    assert {shown.correct for shown in unlabeled.students["Distilled"]} == {None}
+    assert {shown.is_label for shown in unlabeled.students["Distilled"]} == {None}
 
 
 def test_scores_and_names_are_formatted():

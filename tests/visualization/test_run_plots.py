@@ -66,7 +66,7 @@ def test_one_page_has_all_plots(folders: dict[str, Path], tmp_path: Path):
         with Image.open(path) as image:
             assert min(image.size) > 300 and np.asarray(image.convert("L")).std() > 5
     assert re.search(r"<p>mAP [\d.]+ of the baseline, 100.0 of the distilled student", page)
-    assert "Not drawn" not in page and "http" not in page
+    assert "Not drawn" not in page and "http:" not in page and "https:" not in page
     _, names = write(tmp_path / "teacher", {"teacher": folders["teacher"]}, regions=True)
     assert names == {"precision_recall", "regions"}
 

@@ -49,8 +49,8 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
 
     # Datasets of unlabeled images for distillation. Their labels are never read. Unlabeled images enter all losses
-    # except the label loss. The label loss is the sum over the labeled images of a batch, divided by the average number
-    # of labeled images in a batch.
+    # except the label loss and the loss of label embeddings (LED). These losses are the sum over the labeled images of
+    # a batch, divided by the average number of labeled images in a batch.
     cfg.DATASETS.UNLABELED = ()
     # Fraction of each batch that is drawn from UNLABELED. 0: TRAIN and UNLABELED form one pool of images, so the number
     # of unlabeled images in a batch varies.
@@ -194,9 +194,10 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Stages of the method, in order. With ("prediction",), the student starts from MODEL.BACKBONE.WEIGHTS, like the
     # baseline.
     cfg.KD.METHOD_STAGES = ("feature", "prediction")
-    # Folder of a knowledge cache (`mlickd cache-knowledge`), which replaces the teacher and its proposals. Empty: the
-    # teacher runs on every batch. With INPUT.RANDOM_FLIP `horizontal`, the cache also holds the teacher's outputs for
-    # mirrored images, unless it was made with `--no-mirrored`.
+    # Folder of a knowledge cache (`mlickd cache-knowledge`). Empty: the teacher runs on every batch. With a cache, the
+    # teacher's checkpoint is only compared with the cache, and proposals are not needed. With INPUT.RANDOM_FLIP
+    # `horizontal`, the cache also holds the teacher's outputs for mirrored images, unless it was made with
+    # `--no-mirrored`, or holds only scores with KD.TEACHER.FLIP, which are the same for the mirrored image.
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
@@ -229,9 +230,10 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
     # Features to compare: `pooled` (RoI pooled features, the paper's equation) or `box_head` (after fc6 and fc7 of each
-    # network, the authors' release).
+    # network, the authors' release). LabelEmbeddingDistiller: the teacher's features only.
     cfg.KD.FEATURE.COMPARE = "pooled"
-    # Resize the student's map bilinearly to the size of the teacher's map before RoI pooling (Psi of the paper).
+    # RoIDistiller: resize the student's map bilinearly to the size of the teacher's map before RoI pooling (Psi of the
+    # paper).
     cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
     # Weight of the loss.
     cfg.KD.FEATURE.WEIGHT = 1.0

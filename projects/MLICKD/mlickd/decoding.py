@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from mlickd.errors import InputError
 from mlickd.safe_images import TURNS, exif_orientation, max_pixels, open_image_file
@@ -154,8 +154,9 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     orientation = exif_orientation(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Keep the upper 8 bits, as Pillow does for 16-bit color.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        # Keep the upper 8 bits, as Pillow does for 16-bit color. A TIFF may have fewer bits than 16.
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0] if image.format == "TIFF" else 16
+        image = Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"the range of 32-bit pixels (mode {image.mode}) is unknown; save the image with 8 or 16 bits")
     elif image.has_transparency_data:

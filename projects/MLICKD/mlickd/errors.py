@@ -41,8 +41,8 @@ def debugging() -> bool:
     return bool(os.environ.get(_DEBUG_VARIABLE))
 
 
-def one_line(error: Exception) -> str:
-    """Return the message of an error as one line that is safe to print."""
+def one_line(error: Exception | str) -> str:
+    """Return an error, or its message, as one line that is safe to print."""
     # A data loader re-raises the error of a worker with a traceback in front of the message.
     return _printable(" ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split()))
 

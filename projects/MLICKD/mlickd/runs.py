@@ -29,7 +29,7 @@ from mlickd.data.sources.dataset_files import read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import REPORT_FILE, find_results
-from mlickd.files import file_digest, write_atomic
+from mlickd.files import file_digest, strict_json, write_atomic
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
@@ -38,6 +38,7 @@ STUDENT_CHECKPOINT = "student.pth"
 _CONFIG = "config.yaml"
 # Folders of the distilled student, in the folder of a seed of a comparison and in the folder of both stages.
 _STUDENTS = ("distilled/prediction", "prediction")
+_DATA_FILE = "training_data.json"  # images and digests of the training datasets
 STUDY_FILE = "comparison.json"  # in the output of a comparison; `chosen` is the path of a student in this folder
 
 
@@ -172,6 +173,32 @@ def write_class_names(folder: str | os.PathLike[str], names: Sequence[str]) -> N
     write_atomic(os.path.join(folder, RUN_CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
 
 
+def write_training_data(cfg: CfgNode) -> None:
+    """Write images, labels and digests of the training datasets (:func:`training_data`) into ``OUTPUT_DIR``."""
+    data = []
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED):
+        unknown = sum(len(record.get("ignored_labels", ())) for record in dataset_records(name, boxes=False))
+        data.append({**data_record(name), "labeled": name in cfg.DATASETS.TRAIN, "unknown_labels": unknown})
+    path = os.path.join(cfg.OUTPUT_DIR, _DATA_FILE)
+    write_atomic(path, f"{strict_json(data)}\n", "make room, or choose another OUTPUT_DIR")
+
+
+def training_data(folder: str | os.PathLike[str]) -> list[dict]:
+    """Return what a run has learned from: for each dataset :func:`data_record`, ``labeled`` and ``unknown_labels``.
+
+    Raises:
+        InputError: the file is damaged, or does not exist.
+    """
+    path = Path(folder) / _DATA_FILE
+    text = read_text(path, "copy it from the folder of the training")
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        return [
+            {key: record[key] for key in ("name", "images", "sha256", "labeled", "unknown_labels")}
+            for record in json.loads(text)
+        ]
+    raise InputError(f"{path}: is damaged; copy it again from the folder of the training")
+
+
 def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
     """Return the class names of a run in the order of its scores, from ``classes.txt`` or else from its datasets.
 
@@ -257,12 +284,14 @@ def multilabel_results(path: str | os.PathLike[str]) -> dict:
 def provenance(cfg: CfgNode, dataset_name: str, checkpoint: str = "") -> dict:
     """Return the provenance of results of a run on a dataset, ready for JSON.
 
-    It has ``data`` (:func:`data_record`), ``config`` (``sha256`` of the configuration of the evaluation), ``versions``
-    (:func:`code_versions`), ``date`` (UTC), and after the training ``checkpoint`` (``sha256`` of the file).
+    It has ``data`` (:func:`data_record`), ``image_size`` in pixels, ``config`` (``sha256`` of the configuration of the
+    evaluation), ``versions`` (:func:`code_versions`), ``date`` (UTC), and after the training ``checkpoint`` (``sha256``
+    of the file).
     """
     evaluated = {"checkpoint": {"sha256": file_digest(checkpoint)}} if checkpoint else {}
     return evaluated | {
         "data": data_record(dataset_name),
+        "image_size": cfg.INPUT.SIZE_TEST,
         "config": {"sha256": hashlib.sha256(cfg.dump().encode()).hexdigest()},
         "versions": code_versions(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -86,7 +86,13 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO, *, decode: bool =
             f"{name}: has more than {limit / 1e6:.0f} million pixels (a possible decompression bomb); "
             f"shrink the image, or raise the limit with {LIMIT_VARIABLE}"
         ) from error
+    except MemoryError as error:
+        raise InputError(f"{name}: needs more memory than is free; shrink the image") from error
     except Exception as error:  # corrupt data raises many types of errors
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(
+                f"{name}: cannot be opened ({error.strerror}); check its permissions and the disk"
+            ) from error
         raise InputError(f"{name}: cannot be read as an image ({_reason(file, error)}); replace it") from error
     if notes:
         reasons = shorten_list(dict.fromkeys(notes), 3)

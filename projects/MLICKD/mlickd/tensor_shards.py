@@ -58,14 +58,15 @@ class ShardLayout:
         number, count = part
         return range(number - 1, len(self), count)
 
-    def remove_other_shards(self, folder: str | os.PathLike[str]) -> None:
-        """Remove the shards of other layouts from a folder, which may be missing. Other files stay.
+    def other_shards(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Return the shards of other layouts in a folder, which may be missing."""
+        matches = [(path, _NAME.fullmatch(path.name)) for path in Path(folder).glob("*.safetensors")]
+        return [path for path, match in matches if match and int(match[2]) != len(self)]
 
-        Several processes that write shards of this layout may call it at the same time.
-        """
-        for path in Path(folder).glob("*.safetensors"):
-            if (match := _NAME.fullmatch(path.name)) and int(match[2]) != len(self):
-                path.unlink(missing_ok=True)
+    def remove_other_shards(self, folder: str | os.PathLike[str]) -> None:
+        """Remove :meth:`other_shards`. Several processes that write shards of this layout may do this together."""
+        for path in self.other_shards(folder):
+            path.unlink(missing_ok=True)
 
 
 def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
@@ -86,7 +87,9 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
     counts = sorted({int(match[2]) for match in matches})
     problem = "has no shard"
     if len(counts) > 1:
-        problem = f"has shards of different sets ({', '.join(f'{count} files' for count in counts)}); keep one set"
+        problem = (
+            f"mixes sets of shards (of {', '.join(f'{count} files' for count in counts)}); keep the files of one set"
+        )
     elif counts:
         missing = sorted(set(range(counts[0])) - {int(match[1]) for match in matches})
         if not missing:

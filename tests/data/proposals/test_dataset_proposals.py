@@ -112,6 +112,9 @@ def test_all_bad_images_are_named(workers: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"/1\.png.*/2\.png.*/11\.png"):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
     assert list(content(tmp_path / "p")) == ["00001-of-00003.safetensors"]
+    with pytest.raises(InputError, match=r"/1\.png"):  # the proposals of other images stay
+        generate_proposals(records[:5], "edge_boxes", QUICK, tmp_path / "p", workers)
+    assert list(content(tmp_path / "p")) == ["00001-of-00003.safetensors"]
     (tmp_path / "7.png").unlink()
     with pytest.raises(InputError, match=r"7\.png"):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)

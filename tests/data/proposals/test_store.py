@@ -59,7 +59,6 @@ def test_a_store_returns_the_written_proposals(tmp_path_factory: pytest.TempPath
         assert found_scores.tolist() == sorted(best.values(), reverse=True)
         assert dict(zip(map(tuple, found_boxes.tolist()), found_scores.tolist(), strict=True)) == best
     assert (store.header["method"], store.header["parameters"]) == ("m", {"a": [1, "b"]})
-    assert set(store.header["libraries"]) == {"numpy", "opencv"}
     with pytest.raises(InputError, match=str(path)):
         store["not there"]
 

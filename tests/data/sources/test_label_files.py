@@ -199,6 +199,28 @@ def test_splits_are_not_classes(pets):
     assert not any(name.startswith("plain") for name in available_datasets())
 
 
+def test_white_space_in_names_of_classes_and_lines_in_a_cell(pets):
+    path = pets / "own.csv"
+    path.write_text('file_name,labels,created_at\na.jpg,"cat\n potted  plant ",1;2\nsub/b.png,cat,\n')
+    names, rows = read_photo_labels(path, pets / "images")
+    assert names == ["cat", "potted plant"] and rows["a.jpg"][0] == {0, 1}
+    content = {"images": [], "categories": [{"id": 1, "name": "potted  plant "}], "annotations": []}
+    (pets / "boxes.json").write_text(json.dumps(content))
+    assert load_coco_multilabel(pets / "boxes.json", pets / "images").class_names == ["potted plant"]
+    xml = '<annotations><image name="a.jpg"><tag label=" potted plant"/></image></annotations>'
+    (pets / "classes.txt").write_text("potted plant")
+    (pets / "annotations.xml").write_text(xml)
+    assert labels(pets, "all") == {"a.jpg": ["potted plant"]}
+
+
+def test_a_broken_link_is_named(pets):
+    for name in ("train/cat/a.jpg", "train/dog/b.jpg"):
+        photo(pets.parent / "linked" / name)
+    (pets.parent / "linked/train/cat/gone.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match=r"cat/gone\.jpg: cannot be read"):
+        labels(pets.parent / "linked")
+
+
 def test_a_table_may_be_in_utf_16(pets):
     text = "file_name\tlabels\na.jpg\tdög\n"
     (pets / "classes.txt").write_text("dög", encoding="utf-8")

@@ -3,7 +3,6 @@
 import argparse
 
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
-from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import check_cache, make_cache
 from mlickd.engine.processes import select_local_gpu
 from mlickd.engine.run_config import load_cache_config
@@ -34,17 +33,13 @@ def main() -> None:
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
     parser.add_argument("--config-file", default="", metavar="FILE", help="configuration of the distillation")
     also_help = "also store the knowledge that this method needs; may be repeated"
-    kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--also-for", action="append", default=[], metavar="FILE", help=also_help)
+    parser.add_argument("--also-for", action="append", default=[], metavar="FILE", help=also_help)
     add_shard_argument(parser, "only do part I of N")
     parser.add_argument(
         "--no-mirrored",
         action="store_true",
         help="do not run the teacher on mirrored images: half the time and disk space, but mirrored views then use "
         "flipped features (by default, the teacher runs on mirrored images if INPUT.RANDOM_FLIP is horizontal)",
-    )
-    kinds.add_argument(
-        "--no-features", action="store_true", help="store only image scores, which are enough for SoftLabelDistiller"
     )
     batch_help = "number of images in a batch of the teacher (default: 4); give the same number to continue"
     parser.add_argument("--batch-size", type=positive_int, default=4, metavar="N", help=batch_help)
@@ -53,8 +48,6 @@ def main() -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration options")
     arguments = parser.parse_args()
     cfg, request = load_cache_config(arguments.config_file, arguments.opts, arguments.also_for)
-    if arguments.no_features:
-        request = KnowledgeRequest()
     if arguments.check:
         check_cache(cfg, request)
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlickd.environment import in_torchrun
-from mlickd.errors import DEBUG, InputError
+from mlickd.errors import DEBUG, InputError, one_line
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -53,7 +53,7 @@ def command_parser(description: str, epilog: str, log_level: str = "WARNING") ->
 
 def report_unreadable(failures: Sequence[str], count: int) -> None:
     """Print the photos that could not be read, of ``count`` photos. If there are any, exit with status 1."""
-    sys.stderr.writelines(f"left out: {failure}\n" for failure in failures)
+    sys.stderr.writelines(f"left out: {one_line(failure)}\n" for failure in failures)
     if failures:
         sys.stderr.write(f"{len(failures)} of {count} photos could not be read\n")
         sys.exit(1)

@@ -39,11 +39,11 @@ examples:
     mlickd compare --seeds 1,2,3 --table-only
 
 In the folder --configs, wsd.yaml is the teacher, cls.yaml the method `baseline` and kd.yaml the method `distilled`.
-The file of any other method overrides keys of kd.yaml. It is in configs/methods, in methods/ of --configs (which
-overrides a file of the same name in configs/methods), or a --method-file. It may name another teacher (with {seed} in
-its path, one for each seed), another cache or other training datasets. They must exist, and the labeled photos must be
-the same. Distilled students also learn from the photos of --unlabeled, unless their file names other training
-datasets.
+Any other method is a file with the keys that differ from kd.yaml: a file in configs/methods, a file in methods/ of
+--configs (added to the file of the same name in configs/methods), or a --method-file. A method file may set
+KD.TEACHER.WEIGHTS (with {seed} in the path, one teacher for each seed), KD.CACHE and DATASETS. These files and datasets
+must exist, and DATASETS.TRAIN must have the labeled photos of --train. Distilled students also learn from the photos of
+--unlabeled, unless their file sets DATASETS.
 
 Teachers and baselines train first, and the command prints their results on the held-out images. At the end, it chooses
 the method with the best mAP there. If you give the folder --output to `mlickd predict`, `export` or `visualize`, they
@@ -85,8 +85,8 @@ def main() -> None:
 
 def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], output: Path) -> argparse._ActionsContainer:
     """Add the options of :func:`make_comparison` with the given defaults, and return the group of ``--teacher``."""
-    configs_help = "folder of wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
-    parser.add_argument("--configs", default="configs/scenes", metavar="FOLDER", help=configs_help)
+    configs_help = "folder of wsd.yaml, cls.yaml and kd.yaml (default: configs/folder; for scenes configs/scenes)"
+    parser.add_argument("--configs", metavar="FOLDER", help=configs_help)
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled data (default: scenes_train)")
     unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"
     parser.add_argument("--unlabeled", default="", metavar="NAME,NAME", help=unlabeled_help)
@@ -109,7 +109,7 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
 
 def _held_out_parts(text: str) -> int:
     if not text.isdecimal() or int(text) == 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or a number of parts of at least 2")
+        raise argparse.ArgumentTypeError(f"{text}: give 0, or a number of parts from 2")
     return int(text)
 
 
@@ -132,9 +132,10 @@ def make_comparison(
         part = DatasetPart(train, 1, args.held_out)
         train, held_out = str(part._replace(others=True)), str(part)
     names_for_seeds = [part_for_seed(name, seed) for name in (train, *unlabeled) for seed in args.seeds]
-    for name in (args.test, *names_for_seeds):
-        class_names(name)  # an unknown dataset stops the command before it writes a file
-    configs = Path(find_config(args.configs))
+    for name in names_for_seeds:  # a wrong dataset stops the command before it writes a file
+        if class_names(name) != class_names(args.test):
+            raise InputError(f"--test {args.test}: has other classes than {name}")
+    configs = Path(find_config(args.configs or f"configs/{'scenes' if train.startswith('scenes_') else 'folder'}"))
     files: dict[str, list[Path]] = {}
     for folder in (CONFIGS / "methods", configs / "methods"):
         for path in sorted(folder.glob("*.yaml")):

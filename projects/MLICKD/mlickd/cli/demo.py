@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import tempfile
 
 from mlickd.cli.command_line import command_parser, positive_int
@@ -39,6 +40,10 @@ def main() -> None:
         import_optional("gradio", "the demo", "demo")
         from mlickd.prediction.photo_page import CSS, THEME, build_page
 
+        try:  # Gradio would try other ports for minutes
+            socket.create_server((args.host.strip("[]"), args.port or 0)).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--host {args.host} --port {args.port or ''}: {error}") from error
         predictor = load_model(args.model)
         teacher = load_model(args.teacher) if args.teacher else None
         if teacher and not teacher.finds_regions:

@@ -13,7 +13,7 @@ from mlickd.visualization.charts import draw_recall_curves
 
 EPILOG = """\
 example:
-  mlickd evaluate-proposals --dataset pets_test --every 4 \\
+  mlickd evaluate-proposals --dataset pets_test@1of4 \\
       --methods edge_boxes selective_search sliding --png output/recall.png
 
   Existing proposals, and a method with other parameters:
@@ -35,14 +35,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help=methods_help)
     counts, counts_help = [10, 100, 500, 2000], "numbers of proposals per image (default: 10 100 500 2000)"
     parser.add_argument("--counts", nargs="+", type=positive_int, default=counts, metavar="N", help=counts_help)
-    parser.add_argument("--every", type=positive_int, default=1, metavar="N", help="take every N-th image (default: 1)")
-    parser.add_argument("--num-images", type=positive_int, metavar="N", help="use only the first N of them")
     png_help = "draw recall over the number of proposals and over IoU"
     parser.add_argument("--png", type=Path, metavar="FILE", help=png_help)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers as JSON")
     arguments = parser.parse_args()
     sources = parse_sources(arguments.proposals, arguments.methods)
-    records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
+    records = dataset_records(arguments.dataset)
     cv2.setNumThreads(1)
     # The curves have further points, evenly spaced on their logarithmic axis.
     counts = [*arguments.counts, *np.geomspace(1, max(arguments.counts), 40).round().astype(int).tolist()]
@@ -55,5 +53,5 @@ def main() -> None:
         count = 500 if 500 in arguments.counts else max(arguments.counts)
         draw_recall_curves(curves, count, arguments.png)
     if arguments.json:
-        content = {name: getattr(arguments, name) for name in ("dataset", "every", "num_images")}
-        write_json(arguments.json, content | {"results": {name: recall.summary() for name, recall in recalls.items()}})
+        results = {name: recall.summary() for name, recall in recalls.items()}
+        write_json(arguments.json, {"dataset": arguments.dataset, "results": results})

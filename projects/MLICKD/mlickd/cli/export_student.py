@@ -25,8 +25,10 @@ example, which also compares the file with PyTorch on your own photos:
   mlickd export --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
-example, which writes a folder with a model card, and uploads it (log in with `hf auth login`):
-  mlickd export --run output/holiday --hub holiday --license cc-by-4.0 --push user/holiday
+example, which writes a folder with a model card, and uploads it after you have edited the card (log in with `hf auth
+login`):
+  mlickd export --run output/holiday --hub holiday --license cc-by-4.0
+  mlickd export --hub holiday --push user/holiday
 
 ONNX Runtime and other programs run the ONNX file. It accepts batches of any size. It contains the class names, the
 thresholds (one per class if `mlickd tune-thresholds` has written them) and the way to resize photos.
@@ -41,14 +43,13 @@ def main() -> None:
     """Write the ONNX file and, with ``--check``, compare it with PyTorch."""
     parser = command_parser(__doc__, EPILOG)
     run_help = "OUTPUT_DIR of a finished student, or output of quickstart or compare (or a seed in it)"
-    parser.add_argument("--run", required=True, metavar="FOLDER", help=run_help)
+    parser.add_argument("--run", metavar="FOLDER", help=run_help)
     targets = parser.add_mutually_exclusive_group(required=True)
     targets.add_argument("--output", type=Path, metavar="FILE", help="file to write, ending in .onnx")
     targets.add_argument("--hub", type=Path, metavar="FOLDER", help="folder to write for the Hub, with a model card")
-    parser.add_argument("--push", metavar="USER/NAME", help="upload the folder; a new model on the Hub is public")
+    push_help = "upload the folder of --hub, without --run as it is; a new model on the Hub is public"
+    parser.add_argument("--push", metavar="USER/NAME", help=push_help)
     parser.add_argument("--license", metavar="ID", help="license of the model (default: not stated in its card)")
-    pixels_help = "take normalized (N, 3, S, S) float32 images as input instead of (N, S, S, 3) uint8 RGB pixels"
-    parser.add_argument("--no-preprocessing", action="store_true", help=pixels_help)
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")
     parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders, patterns or lists of paths")
@@ -58,23 +59,27 @@ def main() -> None:
     args = parser.parse_args()
     if not args.check and (args.dataset or args.photos or args.num_images is not None):
         parser.error("--dataset, --photos and --num-images require --check")
-    if args.hub and (args.check or args.no_preprocessing) or not args.hub and (args.push or args.license):
-        parser.error("--check and --no-preprocessing require --output; --push and --license require --hub")
+    if args.hub and args.check or not args.hub and (args.push or args.license):
+        parser.error("--check requires --output; --push and --license require --hub")
+    if not args.run and (not args.push or args.license):
+        parser.error(
+            "--run is missing; only --hub FOLDER --push USER/NAME, which uploads an edited folder, can lack it"
+        )
     if args.push and args.push.count("/") != 1:
         parser.error(f"--push {args.push}: give USER/NAME")
     if args.photos and (args.dataset or args.num_images is not None):
         parser.error("--photos replaces --dataset and --num-images; give only --photos, or only the others")
-    run = find_run(args.run)
     if args.hub:
-        write_hub_folder(run, args.hub, args.push, args.license)
+        if args.run:
+            write_hub_folder(find_run(args.run), args.hub, args.push, args.license)
         print(push_to_hub(args.hub, args.push) if args.push else f"{args.hub / 'README.md'}: read this model card")
         return
-    records, failures = [], []
+    run, records, failures = find_run(args.run), [], []
     if args.check:  # find problems before the file is written
         import_optional("onnxruntime", "--check")
         dataset = run, args.dataset, args.num_images, args.seed
         records = photo_records(args.photos, failures=failures) if args.photos else records_to_check(*dataset)
-    cfg, model, metadata = export_student(run, args.output, preprocessing=not args.no_preprocessing)
+    cfg, model, metadata = export_student(run, args.output)
     size = f"{args.output.stat().st_size / 1e6:.1f} MB"
     print(f"{args.output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")
     if not args.check:

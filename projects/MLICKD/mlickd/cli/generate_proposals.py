@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
+from mlickd.cli.command_line import add_shard_argument, command_parser, report_unreadable
 from mlickd.data import dataset_records, proposals_path
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals.dataset_proposals import generate_proposals
@@ -40,21 +40,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
     workers_help = "processes (default: one per core; under torchrun, the ranks of a machine share its cores)"
     parser.add_argument("--workers", type=int, metavar="N", help=workers_help)
-    parser.add_argument("--max-proposals", type=positive_int, metavar="N", help="number per image (default: 500)")
     setting = {"nargs": 2, "action": "append", "default": [], "metavar": ("PARAMETER", "VALUE")}
-    parser.add_argument("--set", **setting, help="another parameter of the method, such as `--set longer_side 500`")
+    parser.add_argument(
+        "--set", **setting, help="parameter of the method, such as `--set max_proposals 2000` (default: 500 per image)"
+    )
     add_shard_argument(parser, "generate only part I of N")
     arguments = parser.parse_args()
     if len(arguments.dataset or [""]) > 1 and arguments.output or arguments.images and not arguments.output:
         raise InputError("--output: required for --images, optional for one dataset, not possible for several datasets")
-    if arguments.image_root and not arguments.images:
+    if arguments.image_root and not (arguments.images and Path(arguments.images).is_file()):
         raise InputError("--image-root: requires --images LIST")
     if arguments.workers is not None and arguments.workers < 0:
         raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
     part = arguments.shard
     parameters = {name: parameter_value(text) for name, text in arguments.set}
-    if arguments.max_proposals is not None:
-        parameters["max_proposals"] = arguments.max_proposals
     failures: list[str] = []
     # Parts of a dataset share the proposals of the whole dataset.
     for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:

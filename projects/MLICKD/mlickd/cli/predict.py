@@ -19,8 +19,8 @@ examples:
   Photos, folders and patterns, with the student that `quickstart` has chosen:
     mlickd predict ~/photos 'more/**/*.jpg' --model output/quickstart
 
-  The three best classes of each photo, at any score, as JSON:
-    mlickd predict photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
+  The three best classes of each photo, at any score:
+    mlickd predict photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3
 
   With the teacher, which generates proposals, and its regions drawn on the photos:
     mlickd predict ~/photos --model output/quickstart/seed1/teacher --save output/predicted
@@ -44,7 +44,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
     parser.add_argument("--config-file", metavar="FILE", help=config_help)
-    topk_help = "show the K best classes; with --threshold, only those that reach it"
+    topk_help = "at most K labels; the table shows the K best classes, without --threshold also those below it"
     parser.add_argument("--topk", type=positive_int, metavar="K", help=topk_help)
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
     batch_help = "photos per batch (default: TEST.IMS_PER_BATCH)"

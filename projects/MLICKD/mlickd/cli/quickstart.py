@@ -53,10 +53,10 @@ def main() -> None:
     """Train the models of each seed, and write the report; the exit status is 1 if a run has failed."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
     add_training_options(parser, seeds=[1], output=Path("output/quickstart"))
-    photos_help = "photos for training and test; --configs is then configs/folder, and --unlabeled a folder"
+    photos_help = "photos for training and test; --unlabeled is then a folder"
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help=photos_help)
     parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of --photos; other photos are unlabeled")
-    parser.set_defaults(configs="", train="", test="")
+    parser.set_defaults(train="", test="")
     args, held_out, problems = parser.parse_args(), "", []
     if args.photos or args.labels:
         if not (args.photos and args.labels) or args.train or args.test:
@@ -69,7 +69,6 @@ def main() -> None:
         held_out = "photos_held_out" if args.held_out else ""
         os.environ["DETECTRON2_DATASETS"] = str(args.output.resolve() / "data")
         logging.info("  $ export DETECTRON2_DATASETS=%s", shlex.quote(os.environ["DETECTRON2_DATASETS"]))
-    args.configs = args.configs or f"configs/{'folder' if args.photos else 'scenes'}"
     args.train, args.test = args.train or "scenes_train", args.test or "scenes_test"
     comparison = make_comparison(args, [BASELINE, DISTILLED], args.teacher is None, held_out)
     if failures := run_comparison(comparison):

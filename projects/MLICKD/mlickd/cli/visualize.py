@@ -32,18 +32,21 @@ def main() -> None:
     parser.add_argument(
         "--output", dest="output_dir", type=Path, required=True, metavar="FOLDER", help="folder for the pages"
     )
+    shown = parser.add_mutually_exclusive_group()
     number_help = "number of random images (default: 24)"
-    parser.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
-    parser.add_argument("--images", dest="image_ids", nargs="+", default=[], metavar="ID", help="ids (default: random)")
+    shown.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
+    shown.add_argument("--images", dest="image_ids", nargs="+", default=[], metavar="ID", help="ids (default: random)")
     photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
-    parser.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
+    shown.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     threshold_help = "threshold of all classes (default: from `mlickd tune-thresholds`, else TEST.THRESHOLD of the run)"
     parser.add_argument("--threshold", type=float, metavar="T", help=threshold_help)
     parser.add_argument("--activation-maps", action="store_true", help="show the students' class activation maps")
     parser.add_argument("--figures", action="store_true", help="also write result figures as in the paper to figures/")
     options, failures = vars(parser.parse_args()), []
     del options["debug"]
+    if options["activation_maps"] and not (options["baseline"] or options["distilled"]):
+        parser.error("--activation-maps requires --baseline or --distilled")
     photos = options["photos"] = photo_records(options["photos"], failures=failures) if options["photos"] else []
     index = write_gallery_of_runs(**options)
     print(f"Gallery: {index}")

@@ -137,22 +137,26 @@ def available_datasets() -> list[str]:
     return sorted(names)
 
 
-def _known_sources(root: Path) -> dict[str, DatasetSource]:
-    """Return COCO, VOC and NUS-WIDE, whether or not they exist, and all folder datasets by name."""
+def _known_sources(root: Path, name: str = "") -> dict[str, DatasetSource]:
+    """Return COCO, VOC and NUS-WIDE, whether or not they exist, and the folder datasets, all by name.
+
+    ``name``: search only the folders that this dataset may be in, because a search of large folders takes long.
+    """
     # Two folders can give the same name, because folders and splits may have underscores. The longest folder wins.
-    folders = sorted(set(root.glob("*")) - {root / name for name in _OTHER}, key=lambda folder: len(folder.name))
-    found = {f"{place.name}_{split}": source for place in folders for split, source in folder_sources(place).items()}
+    folders = sorted(set(root.glob("*")) - {root / other for other in _OTHER}, key=lambda folder: len(folder.name))
+    folders = [folder for folder in folders if not name or name.startswith(f"{folder.name}_")]
+    found = {f"{folder.name}_{split}": source for folder in folders for split, source in folder_sources(folder).items()}
     return {**found, **coco_sources(root), **voc_sources(root), **nus_wide_sources(root)}
 
 
 def _find_source(name: str, root: Path) -> DatasetSource:
     if name in _SCENES:
         scenes.ensure_scenes(root)
-    known = _known_sources(root)
+    known = _known_sources(root, name)
     if name in known:
         return known[name]
     available = available_datasets()
-    close = difflib.get_close_matches(name, {*available, *known}, n=1)
+    close = difflib.get_close_matches(name, {*available, *_known_sources(root)}, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise UnknownDatasetError(
         f"unknown dataset {name!r}{hint}; choose one of {shorten_list(available)}, or put images/, classes.txt and "

@@ -47,6 +47,8 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     roots = {"photos": photos} | ({"unlabeled": Path(unlabeled)} if unlabeled else {})
     if wrong := [root for root in roots.values() if not root.is_dir()]:
         raise InputError(f"{wrong[0]}: is not a folder; name a folder of photos")
+    if output.resolve() in [root.resolve() for root in roots.values()]:
+        raise InputError(f"--output {output}: is the folder of the photos; give another")
     classes, images, problems = _read_photos(roots, labels, output)
     splits = _choose_splits(images, classes, labels, held_out)
     _write_dataset(output / "data" / "photos", roots, classes, splits)
@@ -67,7 +69,8 @@ def _read_photos(
     found = {("photos", name): values for name, values in rows.items()}
     for place, root in roots.items():
         names = [Path(path).relative_to(root).as_posix() for path in expand_path(root)]
-        names = [name for name in names if output.resolve() not in (root.resolve() / name).parents]
+        if root.resolve() in output.resolve().parents:  # what the command writes is not a photo of the user
+            names = [name for name in names if output.resolve() not in (root.resolve() / name).parents]
         if odd := [ascii(name) for name in names if _UNLISTABLE.search(name)]:
             problem = "left out because of control characters, or bytes that are not UTF-8, in their names"
             logger.warning("%s: photos %s: %d; rename them: %s", root, problem, len(odd), shorten_list(odd, 3))

@@ -9,6 +9,7 @@ from pathlib import Path
 from mlickd.decoding import RecordImage
 from mlickd.errors import InputError
 from mlickd.files import IMAGE_SUFFIXES, expand_path
+from mlickd.progress import progress
 
 from .sources.dataset_files import read_unique_lines, relative_name
 
@@ -44,8 +45,9 @@ def photo_records(
             raise InputError(f"{path}: no image found; {_REMEDY}")
         for folder, name in photos:
             found.setdefault(os.path.realpath(folder / name), (folder, name))
-    with ThreadPoolExecutor() as pool:
-        sizes = [pool.submit(_read_size, folder / name) for folder, name in found.values()]
+    with ThreadPoolExecutor() as pool:  # unlike submit, map does not read the rest after Ctrl-C
+        files = [folder / name for folder, name in found.values()]
+        sizes = list(progress(pool.map(_read_size, files), "photos", "photo", len(files)))
     counts = Counter(name for _, name in found.values())
     records: dict[str, dict] = {}
     for (folder, name), size in zip(found.values(), sizes, strict=True):
@@ -53,20 +55,22 @@ def photo_records(
         image_id = name if counts[name] == 1 else f"{folder.absolute().name}/{name}"
         if image_id in records:
             raise InputError(f"{records[image_id]['file_name']} and {file} have the same name; rename one of them")
-        try:
-            height, width = size.result()
-        except InputError as error:
+        if isinstance(size, InputError):
             if failures is None or file in map(Path, paths) or len(failures) == len(found) - 1:
-                raise
-            failures.append(str(error))
+                raise size
+            failures.append(str(size))
             continue
+        height, width = size
         records[image_id] = {"file_name": str(file), "image_id": image_id, "height": height, "width": width}
     return list(records.values())
 
 
-def _read_size(file: Path) -> tuple[int, int]:
-    image = RecordImage({"file_name": str(file)})
-    image.decode(8)  # the header of a cut file is whole
+def _read_size(file: Path) -> tuple[int, int] | InputError:
+    try:
+        image = RecordImage({"file_name": str(file)})
+        image.decode(8)  # the header of a cut file is whole
+    except InputError as error:
+        return error
     return image.height, image.width
 
 

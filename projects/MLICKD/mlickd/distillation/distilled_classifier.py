@@ -126,5 +126,6 @@ class DistilledClassifier(nn.Module):
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
         if self.feature_distiller is not None:
-            losses["loss_feature"] = self.feature_distiller(features, images.tensor.shape[-2:], knowledge, targets)
+            loss = self.feature_distiller(features, images.tensor.shape[-2:], knowledge, targets)
+            losses["loss_feature"] = loss / self.labeled_fraction if self.feature_distiller.needs_labels else loss
         return losses

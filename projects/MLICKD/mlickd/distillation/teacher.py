@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 
 from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.meta_arch import mirrored_view
@@ -47,10 +47,8 @@ class FrozenTeacher:
         self.after_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
         check_layers([*request.region_layers, *(layer for _, layer in request.maps)], shapes, "teacher")
-        self.poolers = {
-            layer: ROIPooler(scales=(1.0 / shapes[layer].stride,), **pooler_arguments(teacher_cfg))
-            for layer in request.region_layers
-        }
+        self.strides = {layer: shapes[layer].stride for layer in request.region_layers}
+        self.pooler = ROIPooler(scales=(1.0,), **pooler_arguments(teacher_cfg))  # boxes are in cells of the map
 
     @torch.no_grad()  # autograd cannot save tensors of the inference mode for the student's backward pass
     def __call__(self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]) -> list[TeacherOutputs]:
@@ -101,13 +99,14 @@ class FrozenTeacher:
                 regions.proposal_boxes.tensor, image_scores, regions.objectness, **self.rule
             )
         boxes = [p.proposal_boxes[output.selected] for p, output in zip(proposals, outputs, strict=True)]
-        for layer, pooler in self.poolers.items():
+        for layer, stride in self.strides.items():
             if self.after_box_head:
                 features = split_and_select(predictions.embeddings)
             elif layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions from this map
                 features = split_and_select(predictions.pooled)
             else:
-                features = pooler([maps[layer]], boxes).split([len(b) for b in boxes])
+                in_cells = [Boxes(b.tensor / stride) for b in boxes]
+                features = self.pooler([maps[layer]], in_cells).split([len(b) for b in boxes])
             for output, feature in zip(outputs, features, strict=True):
                 output.features[layer] = feature
                 output.map_sizes[layer] = tuple(maps[layer].shape[-2:])

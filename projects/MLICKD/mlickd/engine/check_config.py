@@ -107,6 +107,7 @@ _RULES: dict[str, _Rule] = {
     "SOLVER.MAX_ITER": _POSITIVE,
     "SOLVER.MOMENTUM": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
     "SOLVER.REFERENCE_IMAGES": _NOT_NEGATIVE,
+    "SOLVER.REFERENCE_WORLD_SIZE": (lambda value: value == 0, "0; set SOLVER.IMS_PER_BATCH for all processes together"),
     "SOLVER.STEPS": (lambda steps: _are_integers(steps, 0), "iterations that are 0 or more"),
     "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
     "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 import zipfile
 from itertools import count
 from pathlib import Path
@@ -51,7 +52,10 @@ def decide_to_resume(folder: str, requested: bool) -> bool:
 
 
 def saved_checkpoints(folder: Path) -> list[str]:
-    """Return the names of a run's checkpoints, newest first; the first file may be missing, any may be damaged."""
+    """Return the names of a run's checkpoints, newest first.
+
+    The files are not checked: the one that the tag names may be missing, and any may be damaged.
+    """
     tag = folder / _LAST
     if not tag.exists():
         return []
@@ -61,7 +65,8 @@ def saved_checkpoints(folder: Path) -> list[str]:
     )
     if not _CHECKPOINT.fullmatch(last):  # the tag is damaged
         return periodic
-    # A run that was killed before it wrote their name leaves later files. model_final sorts after all numbers.
+    # A run that was killed between a checkpoint and the tag leaves a newer file, which is left out. model_final sorts
+    # after all numbers.
     return [last, *(name for name in periodic if name < last)]
 
 
@@ -101,6 +106,8 @@ class RunCheckpointer(Checkpointer):
         content = {"model": self.model.state_dict()}
         content |= {key: thing.state_dict() for key, thing in self.checkpointables.items()} | kwargs
         file_name = f"{name}.pth"
+        if name == FINAL:  # if the run is killed during its evaluation, earlier results must not look like its own
+            self._remove_results()
         logger.info("Saving checkpoint to %s", self.folder / file_name)
         with atomic_writer(self.folder / file_name, self._remedy()) as file:
             torch.save(content, file)
@@ -114,7 +121,7 @@ class RunCheckpointer(Checkpointer):
         write_atomic(self.folder / _LAST, last_filename_basename, self._remedy())
 
     def forget_earlier_run(self, weights: str = "") -> None:
-        """Rename the checkpoints of an earlier run in the same folder.
+        """Rename the checkpoints of an earlier run in the same folder, and remove its results.
 
         ``weights``, the checkpoint that the new run starts from, keeps its name: the same command needs it again if the
         run is killed before its first checkpoint.
@@ -123,6 +130,7 @@ class RunCheckpointer(Checkpointer):
             return
         kept = Path(weights or ".").resolve()
         self._remove_unfinished()
+        self._remove_results()
         # First, so that a run that is killed here does not continue from a checkpoint of the earlier run.
         (self.folder / _LAST).unlink(missing_ok=True)
         for path in sorted(self.folder.glob("*.pth")):
@@ -176,6 +184,11 @@ class RunCheckpointer(Checkpointer):
         for folder in (self.folder, *self.folder.glob("inference/*/")):
             for name in remove_unfinished(folder):
                 logger.info("Removed %s, an unfinished file of a killed run", folder / name)
+
+    def _remove_results(self) -> None:
+        for suffix in ("", "_TTA"):
+            (self.folder / f"results{suffix}.json").unlink(missing_ok=True)
+            shutil.rmtree(self.folder / f"inference{suffix}", ignore_errors=True)
 
     def _remedy(self) -> str:
         complete = [name for name in saved_checkpoints(self.folder) if (self.folder / name).exists()]

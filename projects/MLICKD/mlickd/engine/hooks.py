@@ -81,11 +81,15 @@ class StopHook(HookBase):
         logger.info(message, signal.Signals(request).name, iteration, name)
         raise SystemExit(128 + request)
 
+    def restore_handlers(self) -> None:
+        """Restore the handlers before the last evaluation, which a signal ends at once: the checkpoint is saved."""
+        while self._handlers_before:
+            signal.signal(*self._handlers_before.popitem())
+
     def after_train(self) -> None:
         """Restore the handlers, and allow other processes to train in the folder."""
         LOCKS.close()
-        for kind, handler in self._handlers_before.items():
-            signal.signal(kind, handler)
+        self.restore_handlers()
 
     def _request(self, kind: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:

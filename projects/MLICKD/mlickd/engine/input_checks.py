@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode
 from torch import nn
 
@@ -38,6 +39,7 @@ def check_inputs(
     teachers = load_teacher_configs(cfg) if not eval_only and needs_knowledge(cfg) else {}
     # Build the model before data is read, so that wrong values are found first.
     model = model_blueprint(cfg, *list(teachers.values())[:1])
+    _check_image_sizes(cfg, model, eval_only)
     if not eval_only:
         check_unlabeled(cfg)
     for training, names in ((True, () if eval_only else training_datasets(cfg)), (False, cfg.DATASETS.TEST)):
@@ -53,6 +55,25 @@ def check_inputs(
     return teachers, None
 
 
+def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:
+    """Check that the backbone accepts images of all sizes, because some networks accept only one size."""
+    backbone = getattr(model, "student", model).backbone
+    parameter = next(backbone.parameters())
+    divisor = max(backbone.size_divisibility, 1)
+    for size in {cfg.INPUT.SIZE_TEST, *(() if eval_only else cfg.INPUT.SIZES_TRAIN)} if parameter.is_meta else ():
+        side = -(-size // divisor) * divisor
+        try:
+            with torch.no_grad():
+                backbone(torch.zeros(1, 3, side, side, device=parameter.device))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            if "meta" in f"{error}":  # an operation that needs values
+                continue
+            raise InputError(
+                f"INPUT.SIZES_TRAIN, INPUT.SIZE_TEST: the backbone does not accept images of {size} pixels ({error}); "
+                "set the size that it expects"
+            ) from error
+
+
 def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool) -> None:
     """Check that the checkpoint or the weights that the run starts from fit the model."""
     target = getattr(model, "student", model)
@@ -66,6 +87,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool
             except InputError:
                 continue  # it is corrupt; the run continues from an earlier checkpoint
             check_fits(model, content, "--resume", path)
+            check_run_classes(path, "--resume", cfg.DATASETS.TEST[0])
             return
     elif cfg.MODEL.WEIGHTS:
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")

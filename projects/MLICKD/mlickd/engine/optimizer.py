@@ -6,7 +6,7 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from torch import nn
 
 # Layers without pretrained weights, by module name.
-NEW_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "context_classifier", "linear", "adapter")
+NEW_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "context_classifier", "linear", "adapters")
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -62,13 +63,18 @@ def num_processes(args: argparse.Namespace) -> int:
 
 def check_devices(device: str, args: argparse.Namespace) -> None:
     """Raise InputError if ``MODEL.DEVICE`` is a GPU, and this machine does not have a GPU for each of its processes."""
-    if num_processes(args) == 1 or not device.startswith("cuda"):
+    if not device.startswith("cuda"):
         return
     local_size = int(os.environ["LOCAL_WORLD_SIZE"]) if in_torchrun() else args.num_gpus
-    if ":" in device or local_size > torch.cuda.device_count():
+    index, count = device.partition(":")[2], torch.cuda.device_count()
+    if index and num_processes(args) > 1:
+        raise InputError(f"MODEL.DEVICE {device}: is one GPU, but each process needs a GPU; set it to cuda")
+    if index and int(index) >= count:
+        raise InputError(f"MODEL.DEVICE {device}: this machine has {count} GPUs; set it to cuda")
+    if local_size > 1 and local_size > count:
         raise InputError(
-            f"MODEL.DEVICE {device}: {local_size} processes need a GPU each, but this machine has "
-            f"{torch.cuda.device_count()}; set MODEL.DEVICE to cuda and start fewer processes, or set it to cpu"
+            f"MODEL.DEVICE {device}: {local_size} processes need {local_size} GPUs, but this machine has {count}; "
+            "start fewer processes, or set it to cpu"
         )
 
 
@@ -128,16 +134,17 @@ def max_over_processes(number: int | torch.Tensor) -> int:
     return int(value)
 
 
-def distributed_model(model: nn.Module, *, find_unused_parameters: bool) -> nn.Module:
+def distributed_model(model: nn.Module) -> nn.Module:
     """Return the model in ``DistributedDataParallel``; in a single process the model itself."""
     device_ids = [comm.get_local_rank()] if next(model.parameters()).is_cuda else None
     # Forward passes must not synchronize buffers: in an evaluation, some processes have fewer batches than others.
     # PyTorch has renamed this option.
     parameters = inspect.signature(DistributedDataParallel).parameters
     option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
-    return create_ddp_model(
-        model, device_ids=device_ids, find_unused_parameters=find_unused_parameters, **{option: False}
-    )
+    # Layers after the last map that a loss needs do not get gradients, for example in stage 1. If all layers get
+    # gradients, PyTorch warns about the search for others.
+    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+    return create_ddp_model(model, device_ids=device_ids, find_unused_parameters=True, **{option: False})
 
 
 def lock_output_dir(folder: str) -> None:

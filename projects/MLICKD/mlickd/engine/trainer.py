@@ -57,7 +57,6 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         lock_output_dir(cfg.OUTPUT_DIR)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.kind = model_class(cfg)
         if teachers is None:
             teachers = load_teacher_configs(cfg) if needs_knowledge(cfg) else {}
@@ -67,8 +66,7 @@ class Trainer(DefaultTrainer):
             compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
-        # In stage 1, the layers after the last compared feature map do not get gradients.
-        model = distributed_model(model, find_unused_parameters=cfg.KD.STAGE == "feature")
+        model = distributed_model(model)
         self._trainer = TrainingLoop(
             model,
             data_loader,
@@ -187,9 +185,9 @@ class Trainer(DefaultTrainer):
                 hooks.append(SaveStudentHook())
             hooks.append(writers.WriteEvaluationHook(self._curves))
         # The checkpoint is the last file of an iteration. If the run is killed earlier, it repeats the iteration.
-        stop = StopHook()
-        self._trainer.read_batch = stop.read_batch
-        return [*hooks, *saving, stop]
+        self._stop = StopHook()
+        self._trainer.read_batch = self._stop.read_batch
+        return [*hooks, *saving, self._stop]
 
     def _further_evaluations(self) -> list[EvalHook]:
         """Return hooks for CorLoc, for images of regions, and for :meth:`test_with_TTA`."""
@@ -214,9 +212,10 @@ class Trainer(DefaultTrainer):
 
     def after_train(self) -> None:
         """Finish training; do not evaluate a run that a signal or an error has ended."""
-        # Detectron2 counts one more iteration if a finished run is resumed to be evaluated.
+        # A finished run that is resumed trains no iteration, but Detectron2 still adds 1 to iter.
         self.iter = min(self.iter, self.max_iter)
         if self.iter == self.max_iter:
+            self._stop.restore_handlers()
             super().after_train()
             return
         self.storage.iter = self.iter

@@ -120,7 +120,21 @@ class TrainingLoop(SimpleTrainer):
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load the state; keep the initial scale if the earlier run did not use float16."""
+        """Load the state; keep the initial scale if the earlier run did not use float16.
+
+        Raises:
+            InputError: the state is of another optimizer, or of other groups of parameters.
+        """
+        # Options of each group, such as momentum, and its number of parameters.
+        groups, saved = (
+            [(sorted(group), len(group["params"])) for group in optimizer["param_groups"]]
+            for optimizer in (self.optimizer.state_dict(), state_dict["optimizer"])
+        )
+        if groups != saved:
+            raise InputError(
+                "--resume: the run has another optimizer, other learning-rate factors or other frozen layers; give the "
+                "options of its first command, or start a new run with MODEL.WEIGHTS"
+            )
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

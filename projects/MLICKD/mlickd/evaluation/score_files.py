@@ -119,15 +119,17 @@ def find_results(folder: str | os.PathLike[str], dataset: str) -> Path:
     """Return the folder with the results of a run on a dataset.
 
     A later evaluation (``--eval-only``), for example after a correction of labels, replaces the results of the training
-    if it has evaluated the final checkpoint.
+    if it has evaluated the final checkpoint at the same image size and with the same protocol.
     """
     trained, later = (Path(folder, part, "inference", dataset) for part in ("", "evaluation"))
     if not trained.exists():
         return later
-    report = _read_report(later)
+    report, first = _read_report(later), _read_report(trained)
+    if not report or any(report.get(key) != first.get(key) for key in ("protocol", "image_size")):
+        return trained
     final = [path for name in ("model_final.pth", "student.pth") if (path := Path(folder, name)).is_file()]
     is_final = report.get("checkpoint") in [{"sha256": file_digest(path)} for path in final]
-    return later if is_final and report.get("date", "") >= _read_report(trained).get("date", "") else trained
+    return later if is_final and report.get("date", "") >= first.get("date", "") else trained
 
 
 def _read_report(results: Path) -> dict:

@@ -17,6 +17,7 @@ from mlickd.errors import InputError
 from mlickd.safe_images import TURNS, exif_orientation, open_image_file
 
 FORMAT = "mlickd classifier 2"
+_LARGEST_INPUT = 8192  # pixels; a damaged file must not take all memory
 _RESIZE = (
     "the whole photo, upright according to its EXIF orientation, warped to input_size x input_size pixels; Pillow: "
     "box = (image.draft('RGB', (input_size, input_size)) or (None, None))[1], then "
@@ -82,8 +83,12 @@ class ExportMetadata:
             thresholds = np.array(metadata.thresholds, dtype=np.float64)
             valid = (
                 properties["format"] == FORMAT
-                and metadata.input_size > 0
+                and isinstance(metadata.input_size, int)
+                and 0 < metadata.input_size <= _LARGEST_INPUT
+                and metadata.channel_order in ("RGB", "BGR")
                 and len(metadata.pixel_mean) == len(metadata.pixel_std) == 3
+                and all(deviation > 0 for deviation in metadata.pixel_std)
+                and isinstance(metadata.class_names, tuple)
                 and all(isinstance(name, str) for name in metadata.class_names)
                 and thresholds.shape == (len({*metadata.class_names}),)
                 and ((thresholds >= 0) & (thresholds <= 1)).all()

@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shlex
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -11,14 +9,10 @@ from pathlib import Path
 import safetensors.torch
 import timm
 import torch
-import yaml
 from detectron2.config import CfgNode
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
-from mlickd.config import default_config
-from mlickd.config_files import config_items, find_config, merge_config_file, read_config_file
-from mlickd.data.catalog import dataset_records
 from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.evaluation.intervals import bootstrap_metrics, percentile_interval
@@ -29,12 +23,8 @@ from mlickd.modeling.backbone.timm_backbone import FINAL, TimmBackbone
 from mlickd.runs import find_report, multilabel_results
 
 from .exported_classifier import FORMAT
-from .hub_folder import CARD, CONFIG, ONNX, TIMM, has_student_config
+from .hub_folder import CARD, CONFIG, ONNX, TIMM
 from .onnx_export import load_student, onnx_content, run_metadata
-
-# Keys with names of datasets and files, or with values of a run.
-_PRIVATE = r".*(_FILES?|CACHE|NUM_CLASSES|STAGE|THRESHOLDS)|DATASETS\.(TRAIN|TEST|UNLABELED)|OUTPUT_DIR|"
-_PRIVATE += r"MODEL\.(DEVICE|WEIGHTS)|KD\.TEACHER\.WEIGHTS|VERSION"
 
 
 def write_hub_folder(
@@ -42,14 +32,14 @@ def write_hub_folder(
 ) -> None:
     """Write a student as a folder for :func:`load_hub_folder`, without paths of this machine or names of datasets.
 
-    The model card shows ``name`` (``user/name`` on the Hub) and the license. Files of an earlier export are replaced.
+    The model card shows ``name`` (``user/name`` on the Hub) and the license.
 
     Raises:
-        InputError: the run is not a finished student, the folder has other files or cannot be written, or a student
-            that timm cannot load needs a package of the extra ``export``.
+        InputError: the run is not a finished student, the folder is not empty or cannot be written, or a student that
+            timm cannot load needs a package of the extra ``export``.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not has_student_config(folder):
-        raise InputError(f"--hub {folder}: has files of another program; name a new folder")
+    if folder.is_dir() and any(folder.iterdir()):  # the user may have edited the card
+        raise InputError(f"--hub {folder}: is not empty; name a new folder")
     cfg, model, run = load_student(run)
     teacher = None
     with suppress(InputError):  # the student has no teacher, or the teacher is not here
@@ -57,10 +47,7 @@ def write_hub_folder(
     network, config = _as_timm_model(cfg, model)
     metadata = run_metadata(cfg, run, preprocessing=network is None)
     for record in metadata.provenance["data"]:
-        dataset = record.pop("name")
-        if "images" in record:
-            images = dataset_records(dataset, boxes=False)
-            record["unknown_labels"] = sum(len(image.get("ignored_labels", ())) for image in images)
+        del record["name"]
     values = {"format": FORMAT, **asdict(metadata), "test": _test_results(cfg, run)}
     config = json.loads(strict_json({**config, "label_names": metadata.class_names, "mlickd": values}))
     test, name = values["test"], name or folder.resolve().name
@@ -68,12 +55,10 @@ def write_hub_folder(
     results = [EvalResult(**result, metric_type="mAP", metric_value=round(test["metrics"]["mAP"], 2))] if test else None
     data = ModelCardData(license=license_id, model_name=name.split("/")[-1], eval_results=results)
     details = {"cfg": cfg, "teacher": teacher, "timm": network, "license_id": license_id, **config["mlickd"]}
-    details |= {"name": name, "command": _training_command(cfg, run)}
+    details["name"] = name
     card = ModelCard.from_template(data, Path(__file__).with_name("model_card.md"), **details)
     weights = network and safetensors.torch.save(network.state_dict(), {"format": "pt"})
     files = {TIMM: weights} if network else {ONNX: onnx_content(model, metadata)}
-    for file in {TIMM, ONNX} - files.keys():  # of an earlier export
-        (folder / file).unlink(missing_ok=True)
     for file, content in {**files, CONFIG: f"{strict_json(config)}\n", CARD: f"{card}\n"}.items():
         write_atomic(folder / file, content, "give another --hub")
 
@@ -103,22 +88,6 @@ def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module
     settings = {**reading, **layers, "mean": mean, "std": std, "num_classes": classes, "pool_size": None}
     config = {"architecture": network.pretrained_cfg["architecture"], "num_classes": classes, "model_args": arguments}
     return network, {**config, "pretrained_cfg": settings}
-
-
-def _training_command(cfg: CfgNode, run: str) -> str:
-    """Return the command that trains such a student, with the keys that differ from the shipped configuration."""
-    file, options, shipped = "configs/folder/cls.yaml", [], default_config()
-    if cfg.KD.STAGE:
-        file, options = "configs/folder/kd.yaml", ["--kd-stage", cfg.KD.STAGE, "KD.TEACHER.WEIGHTS", "TEACHER.pth"]
-    for split in ("TRAIN", "UNLABELED", "TEST"):
-        options += [f"DATASETS.{split}", f'["NAME_{split.lower()}"]'] if cfg.DATASETS[split] else []
-    merge_config_file(shipped, find_config(file), file)
-    usual = dict(config_items(CfgNode(yaml.safe_load(shipped.dump()))))  # in the types of YAML, like the run's file
-    for key, value in config_items(CfgNode(read_config_file(f"{run}/config.yaml", run))):
-        is_path = "/" in f"{value}".removeprefix("torchvision://")  # paths are private
-        if value != usual[key] and not re.fullmatch(_PRIVATE, key) and not is_path:
-            options += [key, json.dumps(value) if isinstance(value, list) else f"{value}"]
-    return shlex.join(["mlickd", "train", "--config-file", file, *options])
 
 
 def _test_results(cfg: CfgNode, run: str) -> dict | None:

@@ -5,6 +5,7 @@ also loads from this folder, or ``model.onnx``. Nothing is unpickled. This modul
 """
 
 import json
+import logging
 import os
 import re
 import tempfile
@@ -17,6 +18,8 @@ import numpy as np
 from mlickd.errors import InputError
 
 from .exported_classifier import ExportedClassifier, ExportMetadata, load_exported
+
+logger = logging.getLogger(__name__)
 
 CONFIG, CARD, TIMM, ONNX = HUB_FILES = ["config.json", "README.md", "model.safetensors", "model.onnx"]
 _REPOSITORY = re.compile(r"(?!.*\.(bin|json|onnx|pkl|pt|pth|safetensors|yaml|yml)$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -37,6 +40,7 @@ def find_hub_folder(source: str | os.PathLike[str]) -> Path | None:
         return path
     from huggingface_hub import snapshot_download  # here, because most models are local
 
+    logger.warning("%s: no such path, so this model is downloaded from the Hugging Face Hub", path)
     with _hub_errors(f"{path}: no such path, and on the Hub"):
         return Path(snapshot_download(path.as_posix(), allow_patterns=[CONFIG, TIMM, ONNX]))
 
@@ -94,10 +98,13 @@ def push_to_hub(folder: str | os.PathLike[str], name: str) -> str:
     """Upload a folder as the model ``user/name``, which is created if it is missing, and return its address.
 
     Raises:
-        InputError: the model is of another program, the user is not logged in, or the Hub cannot be reached.
+        InputError: the folder is not an exported student, the model is of another program, the user is not logged in,
+            or the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
 
+    if not has_student_config(Path(folder)):
+        raise InputError(f"{folder}: is not a folder that `mlickd export --hub` wrote; give --run to write it")
     api = HfApi()
     with _hub_errors(f"--push {name}"), tempfile.TemporaryDirectory() as temporary:
         address = api.create_repo(name, exist_ok=True)

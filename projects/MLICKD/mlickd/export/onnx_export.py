@@ -10,15 +10,12 @@ from detectron2.config import CfgNode
 from torch import nn
 from torch.nn import functional as F
 
-from mlickd.data.catalog import UnknownDatasetError
 from mlickd.errors import InputError
 from mlickd.files import check_writable, file_digest, write_atomic
 from mlickd.modeling import MultiLabelClassifier
-from mlickd.runs import check_has_learned, code_versions, data_record, load_run, run_class_names, run_thresholds
+from mlickd.runs import check_has_learned, code_versions, load_run, run_class_names, run_thresholds, training_data
 
 from .exported_classifier import ExportMetadata, import_optional
-
-logger = logging.getLogger(__name__)
 
 
 def export_student(
@@ -61,17 +58,10 @@ def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bo
     """Return the metadata of the student of a run; ``cfg`` is the result of :func:`mlickd.runs.run_config`.
 
     Raises:
-        InputError: the class names are unknown, or the tuned thresholds belong to another checkpoint.
+        InputError: a file of the run is missing or damaged, or the tuned thresholds belong to another checkpoint.
     """
     names = run_class_names(cfg, run)
     thresholds, source = run_thresholds(cfg, run, names)
-    data = []
-    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED):
-        try:
-            data.append(data_record(dataset))
-        except UnknownDatasetError:
-            logger.warning("Training dataset %s is not on this machine: the file will lack its digest", dataset)
-            data.append({"name": dataset})
     return ExportMetadata(
         class_names=tuple(names),
         thresholds=tuple(thresholds.tolist()),
@@ -82,7 +72,7 @@ def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bo
         pixel_std=tuple(map(float, cfg.MODEL.PIXEL_STD)),
         channel_order=cfg.INPUT.FORMAT,
         provenance={
-            "data": data,
+            "data": training_data(run),
             "config": {"sha256": file_digest(os.path.join(run, "config.yaml"))},
             "checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)},
             "versions": code_versions(),

@@ -114,7 +114,8 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
 
     with gr.Blocks(title="MLICKD demo", analytics_enabled=False) as page:
         photos, index = gr.State([]), gr.Number(0, visible=False)
-        about = f"A label reaches its threshold, the mark on its bar: {predictor.thresholds_from}."
+        about = "A photo gets the label of each class whose score reaches the threshold, the mark on the bar. "
+        about += f"Thresholds: {predictor.thresholds_from}."
         gr.HTML(f"<h2>{html.escape(model_name)}</h2>{html.escape(about)}")
         with gr.Row():
             with gr.Column():

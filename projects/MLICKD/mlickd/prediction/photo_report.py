@@ -110,8 +110,8 @@ class PhotoReport:
             "failures": self.failures,
         }
         for prediction in self.predictions:
-            shown = [{"name": name, "score": score} for name, score in self.shown(prediction)]
-            photo = {"file": prediction.name, "labels": shown, "scores": prediction.scores}
+            labels = [{"name": name, "score": prediction.scores[name]} for name in prediction.labels[: self.top]]
+            photo = {"file": prediction.name, "labels": labels, "scores": prediction.scores}
             if (regions := prediction.regions) is not None:
                 boxes, scores = regions.pred_boxes.tensor.tolist(), regions.scores.tolist()
                 rows = zip(boxes, regions.pred_classes, scores, strict=True)
@@ -125,7 +125,7 @@ class PhotoReport:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file_name", "labels", *self.predictor.class_names])
         for prediction in self.predictions:
-            labels = ";".join(name for name, _ in self.shown(prediction))
+            labels = ";".join(prediction.labels[: self.top])
             writer.writerow([prediction.name, labels, *(f"{score:.6g}" for score in prediction.values.tolist())])
         return file.getvalue()
 

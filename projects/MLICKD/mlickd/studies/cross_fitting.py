@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlickd.data import proposals_path
 from mlickd.data.catalog import dataset_records
-from mlickd.data.parts import DatasetPart
+from mlickd.data.parts import DatasetPart, whole_name
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.errors import InputError
 
@@ -59,12 +59,13 @@ def cross_fitting_jobs(
         "KD.CACHE": str(output / "knowledge"),
     }
     proposal_method = teacher.cfg.DATASETS.PROPOSALS.METHOD
-    given_paths = {dataset: Path(given.pop()).resolve()} if given else {}
-    paths, proposals = proposal_jobs(output, [dataset], proposal_method, given_paths)
-    files = [str(paths[dataset])] if given_paths or paths[dataset] != proposals_path(dataset, proposal_method) else []
+    whole = whole_name(dataset)  # parts share the proposals of the whole dataset
+    given_paths = {whole: Path(given.pop()).resolve()} if given else {}
+    paths, proposals = proposal_jobs(output, [whole], proposal_method, given_paths)
+    files = [str(paths[whole])] if given_paths or paths[whole] != proposals_path(whole, proposal_method) else []
     if files:
         values["DATASETS.PROPOSALS.TRAIN_FILES"] = files * num_parts
-    write_method_file(output / "kd.yaml", [kd_config], values)
+    write_method_file(output, "kd.yaml", [kd_config], values)
     shared = {"datasets": [dataset], "depends_on": proposals, "inputs": [*paths.values()]}
     teachers = []
     for number, name in enumerate(names, start=1):

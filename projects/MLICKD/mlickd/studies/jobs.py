@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -168,7 +168,7 @@ def run_jobs(
         jobs: jobs of a study.
         root: folder of the study.
         num_jobs: number of commands that run at the same time. They share the cores.
-        first, after_first: jobs that run before all others, and a function to call when they have ended.
+        first, after_first: jobs that run before all others, and a function that is called when they have ended.
 
     Returns:
         A line for each failure.
@@ -199,25 +199,42 @@ def run_jobs(
         job.write_record({**job.record(), "failure": failure})
         return failure
 
+    with lock_study(root):
+        count, waiting = len(jobs_to_run(first)), jobs_to_run([*first, *jobs])
+        for job in waiting:
+            job.write_record({key: value for key, value in job.record().items() if key != "failure"})
+        with ThreadPoolExecutor(len(waiting) or 1) as pool:
+            try:
+                for job in waiting[:count]:
+                    futures[job.folder] = pool.submit(run_in_turn, job)
+                for future in futures.values():
+                    future.result()
+                after_first()
+                for job in waiting[count:]:
+                    futures[job.folder] = pool.submit(run_in_turn, job)
+                return [failure for future in futures.values() if (failure := future.result())]
+            except BaseException:
+                stopping.set()
+                raise
+
+
+@contextmanager
+def lock_study(root: Path) -> Iterator[None]:
+    """Keep other commands from changing the files of a study.
+
+    Raises:
+        InputError: another command runs in the folder.
+    """
     root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".lock", timeout=0)
     try:
-        with FileLock(root / ".lock", timeout=0):
-            count, waiting = len(jobs_to_run(first)), jobs_to_run([*first, *jobs])
-            with ThreadPoolExecutor(len(waiting) or 1) as pool:
-                try:
-                    for job in waiting[:count]:
-                        futures[job.folder] = pool.submit(run_in_turn, job)
-                    for future in futures.values():
-                        future.result()
-                    after_first()
-                    for job in waiting[count:]:
-                        futures[job.folder] = pool.submit(run_in_turn, job)
-                    return [failure for future in futures.values() if (failure := future.result())]
-                except BaseException:
-                    stopping.set()
-                    raise
+        lock.acquire()
     except Timeout:
         raise InputError(f"--output {root}: another command runs in this folder; wait until it has finished") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:

@@ -4,6 +4,7 @@ Results of two publications are comparable only if their conventions agree.
 :func:`mlickd.evaluation.metrics.multilabel_metrics` documents the convention of this project.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -19,6 +20,8 @@ from mlickd.evaluation.metrics import check_protocol, multilabel_metrics, thresh
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, micro_curve, order_dependent_extremes
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
+
+logger = logging.getLogger(__name__)
 
 # Key prefix of the metrics that use a separate threshold for each class.
 CLASS_THRESHOLDS = "class_thresholds/"
@@ -170,8 +173,12 @@ def compare_scores(
 def _run(path: str, scores: ImageScores, threshold: float, topk: int) -> dict:
     tuned, file = None, os.path.join(path, THRESHOLDS_FILE)
     if os.path.isfile(file):
-        tuned = read_thresholds(file)
-        tuned.check(file, scores.class_names, os.path.join(path, tuned.checkpoint))
+        try:
+            tuned = read_thresholds(file)
+            tuned.check(file, scores.class_names, os.path.join(path, tuned.checkpoint))
+        except InputError as error:
+            logger.warning("Metrics with these thresholds are left out: %s", error)
+            tuned = None
     arrays, thresholds = (scores.scores, scores.targets), tuned and np.array(tuned.thresholds)
     values = metrics_by_convention(*arrays, threshold=threshold, topk=topk, class_thresholds=thresholds)
     counts = multilabel_metrics(*arrays)

@@ -16,6 +16,8 @@ from mlickd.engine.run_config import CACHE_KEYS, load_config, scale_schedule
 from mlickd.errors import InputError
 from mlickd.files import write_atomic
 
+from .jobs import lock_study
+
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
 # Names of students, without the names of other folders of a study.
@@ -117,9 +119,9 @@ def choose_methods(
         if name in known:
             methods.append(load_method(name, known[name], options, train))
             continue
-        file = output / "methods" / f"{name}.yaml"
         # Links are not resolved, because _BASE_ is relative to the folder of the link.
-        write_method_file(file, [known[DISTILLED], *(path.parent.resolve() / path.name for path in files[name])])
+        bases = [known[DISTILLED], *(path.parent.resolve() / path.name for path in files[name])]
+        file = write_method_file(output, f"methods/{name}.yaml", bases)
         methods.append(load_method(name, file, options, train, common))
     for method in methods:
         datasets = method.cfg.DATASETS
@@ -161,8 +163,14 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
     return method
 
 
-def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, object] | None = None) -> None:
-    """Write a configuration that merges files in order, and then values by full key."""
+def write_method_file(
+    study: Path, name: str, bases: Sequence[Path], values: Mapping[str, object] | None = None
+) -> Path:
+    """Write a configuration that merges files in order, and then values by full key; return its path.
+
+    Raises:
+        InputError: the file has another content, and a running command may read it.
+    """
     content: dict = {"_BASE_": [str(base) for base in bases]}
     for key, value in (values or {}).items():
         *parts, last = key.split(".")
@@ -170,5 +178,8 @@ def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, ob
         for part in parts:
             node = node.setdefault(part, {})
         node[last] = list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump(content, sort_keys=False)
-    write_atomic(file, text, "make room, or give another --output")
+    file, text = study / name, yaml.safe_dump(content, sort_keys=False)
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        with lock_study(study):
+            write_atomic(file, text, "make room, or give another --output")
+    return file

@@ -64,7 +64,7 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image
         draw.text((x, MARGIN), title, INK, dejavu_font(FONT_SIZE, True))
         draw.line((x, MARGIN + LINE_HEIGHT + 4, x + COLUMN_WIDTH, MARGIN + LINE_HEIGHT + 4), GRAY, width=1)
         for row, shown in enumerate(classes[:NUM_PREDICTIONS]):
-            color, mark = MARKS[shown.correct]
+            color, mark = MARKS[shown.is_label]
             top = MARGIN + LINE_HEIGHT + 12 + row * ROW_HEIGHT
             draw.text((x, top), mark, color, dejavu_font(FONT_SIZE, True))
             _draw_score(draw, x + 34, top, COLUMN_WIDTH - 34, shown.class_name, shown.score, color, color)

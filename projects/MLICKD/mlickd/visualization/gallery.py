@@ -108,15 +108,15 @@ def write_gallery(
         mean_average_precision=dict(mean_average_precision or {}),
         has_regions=any(result.regions is not None for result in results),
         has_maps=any(result.activations for result in results),
-        style=_inline_file("gallery.css"),
-        script=_inline_file("gallery.js"),
+        style=inline_file("gallery.css"),
+        script=inline_file("gallery.js"),
     )
     index = Path(output_dir) / "index.html"
     write_atomic(index, page, "give another folder")
     return index
 
 
-def _inline_file(name: str) -> dict[str, str]:
+def inline_file(name: str) -> dict[str, str]:
     """Return the ``text`` of a style sheet or script, and ``source``, its digest for the Content-Security-Policy."""
     text, _, _ = TEMPLATES.loader.get_source(TEMPLATES, name)
     text = text.replace("\r\n", "\n")  # as the browser reads it

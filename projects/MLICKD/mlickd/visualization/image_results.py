@@ -24,21 +24,21 @@ class ClassResult:
     Attributes:
         class_name: name of the class.
         score: probability of the class.
-        correct: whether the image has the label; None if the class is ignored for this image.
+        is_label: whether the image has the label; None if the class is ignored for this image.
         predicted: whether the score reaches the threshold.
     """
 
     class_name: str
     score: float
-    correct: bool | None
+    is_label: bool | None
     predicted: bool = True
 
     @property
     def verdict(self) -> str:
         """``right``, ``wrong`` or ``ignored`` for a predicted class; ``missed`` or ``below`` if not."""
         if self.predicted:
-            return {True: "right", False: "wrong", None: "ignored"}[self.correct]
-        return "missed" if self.correct else "below"
+            return {True: "right", False: "wrong", None: "ignored"}[self.is_label]
+        return "missed" if self.is_label else "below"
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def class_results(
     shown = []
     for rank, index in enumerate(np.argsort(-scores, kind="stable").tolist()):
         if rank < 3 or predicted[index] or index in labels:
-            correct = True if index in labels else None if index in ignored else False
-            shown.append(ClassResult(class_names[index], float(scores[index]), correct, bool(predicted[index])))
+            is_label = True if index in labels else None if index in ignored else False
+            shown.append(ClassResult(class_names[index], float(scores[index]), is_label, bool(predicted[index])))
     return tuple(shown)
 
 

@@ -34,31 +34,10 @@ def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
     style_axes(count_axes, "images by number of labels", "y", ymargin=0.2)
     for axes in (class_axes, count_axes):
         axes.tick_params(labelsize=7)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        fractions = labels.together / labels.positives[:, None]
-    np.fill_diagonal(fractions, np.nan)
-    panels = {"fraction of the row's images with the column's class": fractions}
+    panels = {"fraction of the row's images with the column's class": labels.conditional}
     _draw_matrices(right, [right.subplots()], panels, labels.class_names)
     figure.suptitle(f"{escape_mathtext(name)}: {sum(labels.per_image.values())} images", x=0.01, ha="left")
     save_figure(figure, path)
-
-
-def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the fraction of the images with one class that also have another class.
-
-    Args:
-        positive: (N, C) booleans, labels or predictions.
-        known: (N, C) booleans, False for ignored labels; an image counts for a pair of classes if both are known.
-
-    Returns:
-        (C, C) P(column's class | row's class); NaN on the diagonal, and in the row of a class without images.
-    """
-    has = (positive & known).astype(np.float64)
-    together, with_row = has.T @ has, has.T @ known.astype(np.float64)
-    fractions = np.full(together.shape, np.nan)
-    np.divide(together, with_row, out=fractions, where=with_row > 0)
-    np.fill_diagonal(fractions, np.nan)
-    return fractions
 
 
 def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path) -> None:

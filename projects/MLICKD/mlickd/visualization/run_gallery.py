@@ -139,11 +139,13 @@ def _check_runs(
         names = run_class_names(cfg, folder)
         expected = expected or names
         is_detector = model_class(cfg).is_detector
-        if names != expected or (role == "teacher") != is_detector:
-            kind = "teacher" if is_detector else cfg.MODEL.META_ARCHITECTURE
+        found = "teacher" if is_detector else "distilled" if cfg.KD.STAGE else "baseline"
+        if found != role:
+            raise InputError(f"--{role} {folder}: is a {found} run; name it in --{found}")
+        if names != expected:
             raise InputError(
-                f"--{role} {folder}: is a {kind} of {len(names)} classes ({names[0]}, ...); name a {role} of the "
-                f"{len(expected)} classes ({expected[0]}, ...) of the dataset and the other runs"
+                f"--{role} {folder}: has {len(names)} classes ({names[0]}, ...); the dataset and the other runs have "
+                f"{len(expected)} ({expected[0]}, ...)"
             )
         check_has_learned(cfg, folder)
         if role in STUDENTS:

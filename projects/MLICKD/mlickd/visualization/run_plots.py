@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlickd.data.checking.split_checks import conditional_frequencies
 from mlickd.errors import InputError
 from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
@@ -15,9 +16,9 @@ from mlickd.files import write_atomic
 from mlickd.runs import find_report, multilabel_results
 
 from .charts import draw_training_curves
-from .gallery import TEMPLATES
+from .gallery import TEMPLATES, inline_file
 from .image_results import STUDENTS, ImageResult
-from .label_charts import conditional_frequencies, draw_label_frequencies, draw_region_counts
+from .label_charts import draw_label_frequencies, draw_region_counts
 from .study_charts import draw_class_gains, draw_precision_recall
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,13 @@ def write_run_plots(
             logger.warning("Not drawn: %s", missing[-1])
             continue
         plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
-    page = TEMPLATES.get_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
+    values = {
+        "title": f"Plots of {dataset_name}",
+        "plots": plots,
+        "missing": missing,
+        "style": inline_file("plots.css"),
+    }
+    page = TEMPLATES.get_template(PAGE).render(values)
     write_atomic(Path(output_dir) / PAGE, page, "give another folder")
 
 

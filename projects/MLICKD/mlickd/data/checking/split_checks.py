@@ -46,7 +46,7 @@ class LabelStatistics:
     Attributes:
         positives: (C,) number of images that have the class.
         per_image: {number of labels: number of images}, ascending.
-        together: (C, C) number of images that have both classes; the diagonal is `positives`.
+        conditional: (C, C) result of :func:`conditional_frequencies`.
         unknown: (C,) number of images without a known label of the class.
         negative: number of images whose label is 0 for every class.
     """
@@ -54,20 +54,42 @@ class LabelStatistics:
     class_names: list[str]
     positives: np.ndarray
     per_image: dict[int, int]
-    together: np.ndarray
+    conditional: np.ndarray
     unknown: np.ndarray
     negative: int
+
+    @property
+    def num_known(self) -> np.ndarray:
+        """Number of images with a known label of each class, (C,)."""
+        return sum(self.per_image.values()) - self.unknown
 
     @classmethod
     def count(cls, records: Sequence[dict], class_names: Sequence[str]) -> LabelStatistics:
         """Return the statistics of the labels of records."""
         targets = label_targets(records, len(class_names))
         positive, unknown = targets == 1, (targets == -1).sum(axis=0)
-        # Products of floats are fast, and exact below 2**24.
-        together = (positive.T.astype(np.float32) @ positive.astype(np.float32)).astype(np.int64)
+        conditional = conditional_frequencies(positive, targets != -1)
         per_image = Counter(positive.sum(axis=1).tolist())
         per_image, negative = dict(sorted(per_image.items())), int((targets == 0).all(axis=1).sum())
-        return cls(list(class_names), together.diagonal().copy(), per_image, together, unknown, negative)
+        return cls(list(class_names), positive.sum(axis=0), per_image, conditional, unknown, negative)
+
+
+def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the fraction of the images with one class that also have another class.
+
+    Args:
+        positive: (N, C) booleans, labels or predictions.
+        known: (N, C) booleans, False for ignored labels; an image counts for a pair of classes if both are known.
+
+    Returns:
+        (C, C) P(column's class | row's class); NaN on the diagonal, and in the row of a class without images.
+    """
+    has = (positive & known).astype(np.float64)
+    together, with_row = has.T @ has, has.T @ known.astype(np.float64)
+    fractions = np.full(together.shape, np.nan)
+    np.divide(together, with_row, out=fractions, where=with_row > 0)
+    np.fill_diagonal(fractions, np.nan)
+    return fractions
 
 
 @dataclass
@@ -131,9 +153,11 @@ def check_datasets(
             "classes": dict(zip(labels.class_names, labels.positives.tolist(), strict=True)),
             "unknown": dict(zip(labels.class_names, labels.unknown.tolist(), strict=True)),
             "images_by_number_of_labels": {str(count): number for count, number in labels.per_image.items()},
-            "together": labels.together.tolist(),
+            "conditional": [
+                [None if np.isnan(value) else value for value in row] for row in labels.conditional.tolist()
+            ],
         }
-    report.findings += [*_label_findings(report.labels), *_duplicates(images)]
+    report.findings += [*_label_findings(report.labels), *_duplicates(images, report.labels)]
     report.findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
     return report
 
@@ -162,7 +186,10 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
             differing = sorted(set(labels.class_names) ^ set(reference.class_names))
             message = f"the classes or their order differ from {first}; use one list for all splits"
             yield Finding("error", name, message, differing)
-        known = sum(labels.per_image.values()) - labels.unknown
+        known = labels.num_known
+        if not known.any():
+            yield Finding("note", name, "no photo has a label, so the photos are unlabeled")
+            continue
         for chosen, message in (
             (labels.positives == 0, "classes without an image, which cannot be learned or measured"),
             ((labels.positives == known) & (known > 0), "classes in every image, which cannot be learned"),
@@ -217,9 +244,10 @@ def _stored_method(path: Path) -> str:
     return next((name for name, _ in PROPOSAL_METHODS if path.name.endswith(f"_{name}")), "")
 
 
-def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
-    """Yield findings about images that occur twice in a dataset or in two splits."""
-    for name, other in combinations_with_replacement(images, 2):
+def _duplicates(images: dict[str, list[CheckedImage]], statistics: dict[str, LabelStatistics]) -> Iterator[Finding]:
+    """Yield findings about images that occur twice in a dataset or in two splits with labels."""
+    labeled = [name for name in images if statistics[name].num_known.any()]
+    for name, other in combinations_with_replacement(labeled, 2):
         where = "" if name == other else f" in {name} and in {other}, which makes scores too high"
         for kind, find in (("equal files", equal_files), ("near-duplicates", near_duplicates)):
             pairs = list(find(images[name], images[other]))

@@ -74,7 +74,8 @@ def generate_proposals(
         check_writable(layout.path(path, number))
         if layout.path(path, number).exists():
             logger.warning("%s: different %s; the shard is made again", layout.path(path, number), ", ".join(fields))
-    layout.remove_other_shards(path)
+    if others := layout.other_shards(path):
+        logger.warning("%s: has %d files of other images, which are removed at the end", path, len(others))
     remaining = [records[index] for number in missing for index in layout.images(number)]
     if len(missing) < len(layout):
         logger.info("%s: %d of %d shards remain to be made", path, len(missing), len(layout))
@@ -96,13 +97,15 @@ def generate_proposals(
     for number in missing:
         items = list(islice(results, len(layout.images(number))))
         errors = [item for item in items if isinstance(item, str)]
-        if not errors:
+        # Another process that has made this shard may be reading it now.
+        if not errors and _differences(path, layout, expected, number):
             write_proposal_shard(layout.path(path, number), items, header)
         problems += errors
     if problems:
         raise InputError(f"{len(problems)} of {len(remaining)} images cannot be used: {'; '.join(problems)}")
     if _shards_to_make(path, layout, expected):
         return None
+    layout.remove_other_shards(path)
     remove_unfinished(path)
     return ProposalStore(path)
 
@@ -126,17 +129,18 @@ def _shards_to_make(
     ``expected`` has the ``ids`` of all shards. Outdated shards are replaced, not removed, because other processes may
     replace them at the same time.
     """
-    shards = {}
-    for number in layout.indices(part):
-        images = layout.images(number)
-        try:
-            metadata = Shard(layout.path(path, number), "").read_metadata()
-        except InputError:
-            metadata = {}
-        fields = different_fields({**expected, "ids": expected["ids"][images.start : images.stop]}, metadata)
-        if fields:
-            shards[number] = fields
-    return shards
+    found = {number: _differences(path, layout, expected, number) for number in layout.indices(part)}
+    return {number: fields for number, fields in found.items() if fields}
+
+
+def _differences(path: Path, layout: ShardLayout, expected: Mapping[str, Any], number: int) -> list[str]:
+    """Return the fields of the metadata of a shard that differ; all if it is missing."""
+    images = layout.images(number)
+    try:
+        metadata = Shard(layout.path(path, number), "").read_metadata()
+    except InputError:
+        metadata = {}
+    return different_fields({**expected, "ids": expected["ids"][images.start : images.stop]}, metadata)
 
 
 def _set_up_worker(worker_id: int) -> None:

@@ -20,7 +20,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from mlickd.environment import dataset_root
@@ -49,7 +48,7 @@ class ProposalStore:
 
     Attributes:
         path: folder, absolute.
-        header: ``method``, ``parameters``, ``libraries``, ``image_digest`` and ``num_images``.
+        header: ``method``, ``parameters``, ``image_digest`` and ``num_images``.
         num_boxes: number of boxes of all images.
         digest: SHA-256 of the image ids, boxes and scores, in hexadecimal.
     """
@@ -205,7 +204,8 @@ def write_store(
     header = store_header(method, parameters, image_digest, num_images)
     layout, iterator = ShardLayout(num_images, IMAGES_PER_SHARD), iter(items)
     paths = [layout.path(path, index) for index in range(len(layout))]
-    unfinished = [shard.with_name(f"{shard.name}.unfinished") for shard in paths]
+    # Another process that writes this store has other names.
+    unfinished = [shard.with_name(f"{shard.name}.{os.getpid()}.unfinished") for shard in paths]
     try:
         count, ids = 0, set()
         for index, shard in enumerate(unfinished):
@@ -239,13 +239,12 @@ def write_proposal_shard(path: Path, items: Sequence[Proposals], header: Mapping
 
 
 def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, num_images: int) -> dict[str, Any]:
-    """Return the metadata that all shards of a store share, with the versions of the libraries that affect boxes."""
+    """Return the metadata that all shards of a store share."""
     return {
         "method": method,
         "parameters": dict(parameters),
         "image_digest": image_digest,
         "num_images": num_images,
-        "libraries": {"numpy": np.__version__, "opencv": cv2.__version__},
     }
 
 
@@ -268,8 +267,8 @@ def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def different_fields(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Return the names of metadata that differ. Library versions may differ within a store and are ignored."""
-    return [name for name, value in expected.items() if name != "libraries" and found.get(name) != value]
+    """Return the names of metadata that differ."""
+    return [name for name, value in expected.items() if found.get(name) != value]
 
 
 def sort_proposals(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

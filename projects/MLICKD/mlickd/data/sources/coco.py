@@ -19,7 +19,7 @@ from mlickd.decoding import image_size
 from mlickd.errors import InputError
 
 from ..records import BOX, MultiLabelDataset, PackedRecords, label_lists
-from .dataset_files import DatasetSource, ImageFolder, normalize_unicode
+from .dataset_files import DatasetSource, ImageFolder, normalize_name
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
         ) from error
     # Text is sorted by length first, like numbers.
     ordered = sorted(content.categories, key=lambda item: (len(item.id) if isinstance(item.id, str) else -1, item.id))
-    names = [normalize_unicode(category.name) for category in ordered]
+    names = [normalize_name(category.name) for category in ordered]
     images = {image.id: index for index, image in enumerate(content.images)}
     categories = {category.id: index for index, category in enumerate(ordered)}
     for field, values in (

@@ -173,6 +173,11 @@ def normalize_unicode(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def normalize_name(text: str) -> str:
+    """Return the name of a class with composed letters, and with one space for any white space."""
+    return normalize_unicode(" ".join(text.split()))
+
+
 def _fold(name: str) -> str:
     return normalize_unicode(name).casefold()
 

@@ -6,7 +6,7 @@ empty list means that the table defines them. datasets/README.md shows the forms
 
 import ast
 import csv
-import hashlib
+import io
 import json
 import os
 import re
@@ -20,9 +20,10 @@ import msgspec
 import numpy as np
 
 from mlickd.errors import InputError, shorten_list
+from mlickd.files import file_digest
 
 from .coco import read_coco
-from .dataset_files import images_below, is_image, normalize_unicode, parse_xml, read_text, read_unique_lines
+from .dataset_files import images_below, is_image, normalize_name, parse_xml, read_text, read_unique_lines
 
 REMEDY = "write it as datasets/README.md shows"
 
@@ -34,6 +35,8 @@ _OTHER = set("id index annotationid annotator createdat updatedat leadtime".spli
 _MARKS = ("choices", "labels", "taxonomy")  # types in Label Studio, or ends of types such as "rectanglelabels"
 
 _CELLS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": -1, "-1.0": -1}  # pandas may write "1.0"
+
+_SEPARATORS = ";|,\t\n "  # of labels in a cell
 
 LabelSource = tuple[str, Path, Path, Callable]  # split, label file (or folder of classes), folder of images, reader
 LabelRow = tuple[str, str, list[str], list[str]]  # place in the file, file name, labels, unknown labels
@@ -54,15 +57,15 @@ class LabelFile(NamedTuple):
 
 def read_classes(path: Path) -> list[str]:
     """Return the names of the classes in a `classes.txt`."""
-    return read_unique_lines(path, REMEDY, lambda name, where: normalize_unicode(name))
+    return read_unique_lines(path, REMEDY, lambda name, where: normalize_name(name))
 
 
 def read_table(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     """Read a table of labels, also from Roboflow (`_classes.csv`) or Label Studio."""
-    lines = read_text(path, REMEDY).split("\n")
-    first = next((line for line in lines if line.strip(" \r,;\t")), "")
+    text = read_text(path, REMEDY)
+    first = next((line for line in text.split("\n") if line.strip(" \r,;\t")), "")
     delimiter = next((mark for mark in "\t;" if mark in first and "," not in first), ",")
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
     try:
         rows = [(f"{path}: line {reader.line_num}", [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
@@ -75,7 +78,7 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     (where, header), *rows = rows
     while header and not header[-1]:
         header = header[:-1]  # spreadsheet programs add empty columns
-    names = [normalize_unicode(cell) for cell in header]
+    names = [normalize_name(cell) for cell in header]
     keys = [re.sub(r"unnamed: *\d+|[\s_-]", "", cell.lower()) for cell in header]  # pandas calls an index "Unnamed: 0"
     label_studio, roboflow = "annotationid" in keys or path.suffix == ".json", path.name == "_classes.csv"
     if roboflow:
@@ -103,10 +106,12 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
             f"{'wrong' if wrong else 'missing'}; write 'file_name,labels', or 'file_name' and each class of classes.txt"
         )
     if not known and not by_class and not label_studio:
-        # Labels are joined by the first of these marks that occurs.
-        texts = [text for _, row in rows for cell in row[columns.index("labels") :] for text in _split_labels(cell, ())]
-        mark = next((mark for mark in ";|,\t" if any(mark in text for text in texts)), "\n")
-        known = {label.strip() for text in texts for label in text.split(mark)}
+        # Labels are joined by the first of these separators that occurs.
+        place = columns.index("labels")
+        cells = [cell for _, row in rows for cell in (*row[place : place + 1], *row[len(header) :])]
+        texts = [text for cell in cells for text in _split_labels(cell, ())]
+        separator = next((mark for mark in _SEPARATORS[:-1] if any(mark in text for text in texts)), "\0")
+        known = {normalize_name(label) for text in texts for label in text.split(separator)}
     result = []
     for where, cells in rows:
         row, extra = dict(zip(columns, cells, strict=False)), [cell for cell in cells[len(header) :] if cell]
@@ -134,11 +139,11 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     return LabelFile(form, result, class_names or (), additive=not by_class)
 
 
-def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ") -> list[str]:
+def _split_labels(text: str, known: Collection[str], separators: str = _SEPARATORS) -> list[str]:
     """Return the labels in a cell: a list in JSON or Python, or known labels with ";" or another separator."""
-    text = normalize_unicode(text)
-    if text in known or not text:
-        return [text] if text else []
+    text, name = text.strip(), normalize_name(text)
+    if name in known or not name:
+        return [name] if name else []
     for parse in (json.loads, _parse_python) if text[0] in "[{(" else ():
         try:
             value = parse(text)
@@ -163,13 +168,13 @@ def _parse_python(text: str) -> object:
 
 def _marked(mark: dict) -> list[str]:
     """Return the labels of a choice, region or taxonomy of Label Studio; without labels, the mark as text."""
-    lists = (value for key, value in mark.items() if key.endswith(_MARKS) and isinstance(value, list))
+    lists = (value for key, value in mark.items() if str(key).endswith(_MARKS) and isinstance(value, list))
     return _names(next(lists, [mark]))
 
 
 def _names(labels: Iterable[object]) -> list[str]:
     """Return labels as text. A label of a taxonomy is a list of names."""
-    return [normalize_unicode("/".join(map(str, label)) if isinstance(label, list) else str(label)) for label in labels]
+    return [normalize_name("/".join(map(str, label)) if isinstance(label, list) else str(label)) for label in labels]
 
 
 def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFile:
@@ -209,10 +214,10 @@ def read_cvat(path: Path, class_names: Sequence[str] | None) -> LabelFile:
         raise InputError(f"{path}: is not XML of CVAT ({error}); export it as 'CVAT for images 1.1'") from error
     rows = []
     for image in root.iterfind("image"):
-        labels = [normalize_unicode(label) for shape in image if (label := shape.get("label"))]
+        labels = [normalize_name(label) for shape in image if (label := shape.get("label"))]
         rows.append((f"{path}: image {image.get('id')}", image.get("name", ""), labels, []))
     names = (name.text for name in root.iterfind("meta//label/name"))
-    declared = dict.fromkeys(normalize_unicode(name.strip()) for name in names if name)
+    declared = dict.fromkeys(normalize_name(name) for name in names if name)
     return LabelFile("XML of CVAT for images", rows, list(declared))
 
 
@@ -231,15 +236,19 @@ def read_coco_labels(path: Path, class_names: Sequence[str] | None) -> LabelFile
 
 def read_class_folders(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     """Read a folder with a folder of photos for each class. Equal files in several folders are one photo."""
-    photos = {Path(photo): Path(photo).stat().st_size for photo in images_below(path)}
-    copies = Counter(photos.values())
     first: dict[object, str] = {}
     rows = []
-    for photo, size in photos.items():
-        name = photo.relative_to(path)
+    try:
+        photos = {Path(photo): Path(photo).stat().st_size for photo in images_below(path)}
+        copies = Counter(photos.values())
         # Only files of one size can be equal.
-        content = hashlib.sha256(photo.read_bytes()).digest() if copies[size] > 1 else name
-        labels = [normalize_unicode(label) for label in name.parts[:-1][:1]]
+        digests = {photo: file_digest(photo) for photo, size in photos.items() if copies[size] > 1}
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); remove it") from error
+    for photo in photos:
+        name = photo.relative_to(path)
+        content = digests.get(photo, name)
+        labels = [normalize_name(label) for label in name.parts[:-1][:1]]
         rows.append((str(photo), first.setdefault(content, name.as_posix()), labels, []))
     return LabelFile("folder for each class", rows, additive=True)
 

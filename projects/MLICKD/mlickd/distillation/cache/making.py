@@ -80,7 +80,7 @@ def _write_dataset(
 ) -> None:
     folder = Path(cfg.KD.CACHE) / name
     for path in folder.glob("*.safetensors"):
-        found = Shard(path, _REMEDY).read_metadata().get("settings", {})
+        found = Shard(path, "delete this file, and give the same command again").read_metadata().get("settings", {})
         # A cache with additional settings also differs.
         expected = dict.fromkeys(found, "missing") | settings
         check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")
@@ -96,7 +96,8 @@ def _write_dataset(
     if not shards:
         return
     teacher, store = FrozenTeacher(cfg, teacher_cfg, request), open_proposals(cfg, name)
-    views = [View(teacher_cfg.INPUT.SIZE_TEST, mirror) for mirror in (False, True)[: 1 + settings["mirrored"]]]
+    mirrors = (False, True) if settings["mirrored"] else (False,)
+    views = [View(teacher_cfg.INPUT.SIZE_TEST, mirror) for mirror in mirrors]
     all_batches = list(chain(*shards.values()))
     loader = DataLoader(
         MapDataset(records, partial(_load_views, build_mapper(teacher_cfg, name, store), views)),
@@ -106,7 +107,7 @@ def _write_dataset(
         worker_init_fn=ignore_signals_in_worker,
     )
     batches = progress(loader, name, "batch", len(all_batches))
-    for left, index in zip(reversed(range(len(shards))), shards, strict=True):
+    for number, index in enumerate(shards, start=1):
         images = []
         for samples in islice(batches, len(shards[index])):
             images += _image_rows(teacher, teacher_cfg, samples, store)
@@ -115,7 +116,7 @@ def _write_dataset(
             unfinished.unlink(missing_ok=True)
         ids = [str(records[image]["image_id"]) for image in layout.images(index)]
         write_shard(path, _concatenate(images), {"settings": settings, "ids": ids}, _REMEDY)
-        needed, free = left * path.stat().st_size, shutil.disk_usage(folder).free
+        needed, free = (len(shards) - number) * path.stat().st_size, shutil.disk_usage(folder).free
         if needed > free:  # the other shards have about the same size
             raise InputError(f"{folder}: needs {needed >> 20} MiB more, but has {free >> 20} MiB; {_REMEDY}")
 

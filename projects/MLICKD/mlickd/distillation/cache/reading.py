@@ -100,7 +100,10 @@ class DatasetCache:
         records = dataset_records(dataset, boxes=False)
         expected = cache_settings(cfg, teacher_cfg, dataset, records, request)
         self.folder = Path(cfg.KD.CACHE) / dataset
-        self.shards = [Shard(path, _REMEDY) for path in find_shards(self.folder, _REMEDY)]
+        self.shards = [
+            Shard(path, "delete this file, and give `mlickd cache-knowledge` again")
+            for path in find_shards(self.folder, _REMEDY)
+        ]
         ids = sorted(str(record["image_id"]) for record in records)
         for index, shard in enumerate(self.shards):
             metadata = shard.read_metadata()

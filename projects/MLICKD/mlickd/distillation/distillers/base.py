@@ -39,14 +39,12 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
     """Return ``KD.FEATURE.LAYERS`` as pairs (teacher's layer, student's layer).
 
     Raises:
-        InputError: an entry is not ``teacher:student``, or the number of entries does not fit the distiller.
+        InputError: an entry is not ``teacher:student``, or there is no entry.
     """
     pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
-    single = cfg.KD.FEATURE.COMPARE == "box_head" and feature_distiller_class(cfg).knowledge_kind == "regions"
-    if not pairs or any(len(pair) != 2 for pair in pairs) or (single and len(pairs) > 1):
+    if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(
-            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: write each entry as '<teacher layer>:<student layer>', "
-            "and set only one entry with KD.FEATURE.COMPARE box_head"
+            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: write each entry as '<teacher layer>:<student layer>'"
         )
     return pairs
 

@@ -62,10 +62,8 @@ class _MapDistiller(FeatureDistiller):
     def __init__(self, **base_arguments):
         """See :class:`FeatureDistiller` for the arguments."""
         super().__init__(**base_arguments)
-        # Named as in RoIDistiller, so that the learning rate of randomly initialized layers applies to them.
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({"adapter": build_adapter(*shapes) if self.compares_channels else nn.Identity()})
-            for shapes in self.shapes
+        self.adapters = nn.ModuleList(
+            build_adapter(*shapes) if self.compares_channels else nn.Identity() for shapes in self.shapes
         )
 
     def forward(
@@ -77,9 +75,9 @@ class _MapDistiller(FeatureDistiller):
     ) -> torch.Tensor:
         """See :class:`FeatureDistiller`; uses only ``features`` and ``knowledge``."""
         losses = []
-        for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
+        for (teacher_layer, student_layer), adapter in zip(self.pairs, self.adapters, strict=True):
             teacher = torch.stack([k.maps[self.knowledge_kind, teacher_layer].float() for k in knowledge])
-            losses.append(self.compare(teacher, layer["adapter"](features[student_layer]).float()))
+            losses.append(self.compare(teacher, adapter(features[student_layer]).float()))
         return self.loss_weight * sum(losses)
 
     @abstractmethod

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes
 from torch import nn
@@ -37,51 +36,14 @@ def roi_feature_loss(
     return (sum(per_image) if per_image else distances.sum()) / (2 * len(counts))
 
 
-class _LayerPair(nn.Module):
-    """Pools the regions from a map of the student into features with the shape of the teacher's features."""
-
-    def __init__(self, teacher: ShapeSpec, student: ShapeSpec, pooler_args: dict, resize_to_teacher: bool):
-        super().__init__()
-        self.stride = teacher.stride if resize_to_teacher else student.stride
-        self.resize_to_teacher = resize_to_teacher
-        self.pooler = ROIPooler(scales=(1.0 / self.stride,), **pooler_args)
-        self.adapter = build_adapter(teacher, student)
-
-    def forward(
-        self,
-        feature_map: torch.Tensor,
-        boxes: list[torch.Tensor],
-        image_size: tuple[int, int],
-        map_size: tuple[int, int],
-    ) -> torch.Tensor:
-        """
-        Args:
-            feature_map: (N, channels, h, w) map of the student.
-            boxes: (R_n, 4) boxes of each image, in pixels of the student's view.
-            image_size: height and width of the student's views.
-            map_size: height and width of the teacher's map, for Psi.
-
-        Returns:
-            (M, channels of the teacher, P, P) features of the regions of all images, in order.
-        """
-        # Pool in float32, because poolers round boxes to the dtype of the map.
-        feature_map = self.adapter(feature_map).float()
-        if self.resize_to_teacher:
-            feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
-        # The pooler divides boxes by its stride, so scale the boxes to cells of the map and multiply by the stride.
-        map_height, map_width = feature_map.shape[-2:]
-        scale = feature_map.new_tensor([map_width / image_size[1], map_height / image_size[0]] * 2) * self.stride
-        return self.pooler([feature_map], [Boxes(b * scale) for b in boxes])
-
-
 @FEATURE_DISTILLER_REGISTRY.register()
 class RoIDistiller(FeatureDistiller):
     """The paper's feature-level transfer: the student's RoI features imitate the teacher's RoI features.
 
     The student's map is resized to the size of the teacher's map (Psi). RoI pooling gives the features of the same
-    regions in both maps, and s' weights their distances. If the maps differ in channels, a 1x1 convolution adapts
-    the student's map. It is trained together with the student. The authors' release compares features after fc6 and
-    fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
+    regions in both maps, and s' weights their distances. If the maps differ in channels, a 1x1 convolution (an adapter)
+    changes the student's map. It is trained together with the student. The authors' release compares features after fc6
+    and fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
     """
 
     knowledge_kind: ClassVar[str] = "regions"
@@ -98,7 +60,9 @@ class RoIDistiller(FeatureDistiller):
             base_arguments: arguments of :class:`FeatureDistiller`; the losses of the pairs are added.
         """
         super().__init__(**base_arguments)
-        self.layers = nn.ModuleList(_LayerPair(*shapes, pooler_args, resize_to_teacher) for shapes in self.shapes)
+        self.adapters = nn.ModuleList(nn.Identity() if box_head else build_adapter(*shapes) for shapes in self.shapes)
+        self.pooler = ROIPooler(scales=(1.0,), **pooler_args)  # boxes are in cells of the map
+        self.resize_to_teacher = resize_to_teacher
         # The tuple hides the box head from PyTorch: it belongs to the student and is not trained in stage 1.
         self._box_head = (box_head,)
 
@@ -115,6 +79,12 @@ class RoIDistiller(FeatureDistiller):
                     "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher needs "
                     f"MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7, FC_DIM {fc_dim} and "
                     f"MODEL.WSDDN.FEATURE_NORM 0 (it has {found}); change them, or compare pooled features"
+                )
+            # fc6 of each network fits only the map that it was trained on.
+            pair = f"{teacher_cfg.MODEL.ROI_HEADS.IN_FEATURES[0]}:{student.head.in_feature}"
+            if list(cfg.KD.FEATURE.LAYERS) != [pair]:
+                raise InputError(
+                    f"KD.FEATURE.LAYERS {cfg.KD.FEATURE.LAYERS}: KD.FEATURE.COMPARE box_head needs ('{pair}',)"
                 )
         return super().from_config(cfg, student, teacher_cfg) | {
             "pooler_args": pooler_arguments(teacher_cfg),
@@ -135,9 +105,15 @@ class RoIDistiller(FeatureDistiller):
         weights = torch.cat([k.region_weights for k in knowledge])
         (box_head,) = self._box_head
         total = weights.new_zeros(())
-        for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
-            map_size = knowledge[0].map_sizes[teacher_layer]
-            student = layer(features[student_layer], boxes, image_size, map_size)
+        for (teacher_layer, student_layer), adapter in zip(self.pairs, self.adapters, strict=True):
+            # Pool in float32, because poolers round boxes to the dtype of the map.
+            feature_map = adapter(features[student_layer]).float()
+            if self.resize_to_teacher:  # Psi
+                size = knowledge[0].map_sizes[teacher_layer]
+                feature_map = F.interpolate(feature_map, size=size, mode="bilinear", align_corners=False)
+            height, width = feature_map.shape[-2:]
+            scale = feature_map.new_tensor([width / image_size[1], height / image_size[0]] * 2)
+            student = self.pooler([feature_map], [Boxes(b * scale) for b in boxes])
             if box_head is not None:
                 proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
                 student = box_head(student * proposal_weights[:, None, None, None]).float()

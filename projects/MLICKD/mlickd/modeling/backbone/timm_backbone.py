@@ -8,6 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import nn
 
 from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import read_download
@@ -78,8 +79,14 @@ class TimmBackbone(Backbone):
         self._indices = {feature: maps[feature][0] for feature in out_features if feature != FINAL}
         self._out_feature_channels = {feature: channels for feature, (_, channels, _) in maps.items()}
         self._out_feature_strides = {feature: stride for feature, (_, _, stride) in maps.items()}
+        # Remove the layers that are not used. They would not get gradients.
         if FINAL not in out_features:
             self.model.prune_intermediate_layers(sorted(self._indices.values()), prune_head=True)
+        elif getattr(self.model, "head_hidden_size", None) not in (None, self.model.num_features):
+            # There are layers between the final map and the classifier.
+            self.model.prune_intermediate_layers(list(range(len(infos))), prune_head=True)
+        if hasattr(self.model, "head"):  # may have a normalization in front of the classifier
+            self.model.head = nn.Identity()
         # On a CPU, depthwise convolutions are 1.2 to 1.3 times faster in this layout. (VGG's convolutions are slower.)
         self.model.to(memory_format=torch.channels_last)
 

@@ -48,21 +48,16 @@ class AveragePoolBoxHead(nn.Module):
     """The mean over a pooled region, similar to the mean over the whole map in ResNet and EfficientNet."""
 
     @configurable
-    def __init__(self, input_shape: ShapeSpec, *, dropout: float = 0.0):
-        """
-        Args:
-            input_shape: channels, height and width of a pooled region.
-            dropout: probability of dropout after the mean.
-        """
+    def __init__(self, input_shape: ShapeSpec):
+        """``input_shape`` has the channels, height and width of a pooled region."""
         super().__init__()
-        self.dropout = dropout
         self.output_shape = ShapeSpec(channels=input_shape.channels)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
-        """Return arguments from ``MODEL.ROI_BOX_HEAD``."""
-        return {"input_shape": input_shape, "dropout": cfg.MODEL.ROI_BOX_HEAD.DROPOUT}
+        """Return the arguments; no key sets them."""
+        return {"input_shape": input_shape}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map regions (M, channels, height, width) to vectors (M, channels)."""
-        return F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training)
+        return x.mean(dim=(2, 3))

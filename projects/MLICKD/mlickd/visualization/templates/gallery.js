@@ -219,7 +219,9 @@ function renderRegions() {
 }
 
 function showThreshold() {
-  document.getElementById("threshold-value").textContent = shortScore(state.threshold);
+  const score = shortScore(state.threshold);
+  document.getElementById("threshold-value").textContent = score;
+  slider.setAttribute("aria-valuetext", score);
 }
 
 // Most scores are low. The slider is finer there, because its value is the square root of the score.

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mlickd.visualization.label_charts import conditional_frequencies
+from mlickd.data.checking.split_checks import conditional_frequencies
 
 DECISIONS = st.tuples(st.integers(1, 12), st.integers(1, 5)).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
