@@ -15,7 +15,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from helpers.forked_runs import fork, wait_or_kill
-from mlickd.errors import InputError, ProcessError, run_tool, shorten_list
+from mlickd.errors import InputError, ProcessError, run_tool
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,3 @@ def test_no_letter_is_an_error_and_a_log_gets_a_line_every_ten_percent(monkeypat
     output = capfd.readouterr()
     assert output.out.split() == ["\\u4e2d", *map(str, range(9)), *map(str, range(20))]
     assert output.err.splitlines() == [f"b: {percent}% of 20 images" for percent in range(10, 101, 10)]
-
-
-def test_long_lists_are_shortened() -> None:
-    assert shorten_list(["a", 1, "c"], 2) == "a, 1 and 1 more" and shorten_list({"a": 0}) == "a"

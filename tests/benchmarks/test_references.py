@@ -1,6 +1,5 @@
 """The benchmarks compare equal work, time it in turn, and write every value."""
 
-import json
 import math
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from detectron2.modeling import build_model
 
 from benchmarks.inference import BareClassifier
-from benchmarks.measurement import BenchmarkResult, results_table, time_interleaved, write_results
+from benchmarks.measurement import BenchmarkResult
 from benchmarks.metrics import draw_scores, scikit_learn_metrics, torchmetrics_metrics
 from benchmarks.proposals import plain_edge_boxes
 from benchmarks.settings import CONFIGS
@@ -98,31 +97,3 @@ def test_a_ratio_is_the_median_over_the_repetitions() -> None:
     assert COMPARISON.ratio("ours") == 0.5  # the median of 0.5, 0.75 and 0.5; the ratio of the medians is 0.75
     assert COMPARISON.ratio("plain") == 1
     assert math.isnan(BenchmarkResult("", "s", {"plain": [0.0], "ours": [1.0]}).ratio("ours"))
-
-
-def test_calls_take_turns_after_an_untimed_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, made = [0.0], []
-    seconds = {"a": iter([9.0, 1.0, 2.0]), "b": iter([9.0, 3.0, 4.0])}
-    monkeypatch.setattr("benchmarks.measurement.time.perf_counter", lambda: clock[0])
-
-    def call(name: str) -> None:
-        made.append(name)
-        clock[0] += next(seconds[name])
-
-    comparison = time_interleaved("title", {name: lambda name=name: call(name) for name in "ab"}, 2, scale=1000)
-    assert made == ["a", "b"] * 3
-    assert comparison.values == {"a": [1000, 2000], "b": [3000, 4000]}
-
-
-def test_results_are_written_as_a_table_and_with_every_value(tmp_path: Path) -> None:
-    missing = BenchmarkResult("m", "MB", {"plain": [0.0], "ours": [1234.5]})
-    results = {"step": [COMPARISON], "memory": [missing]}
-    lines = results_table(results, "pipe").splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-    assert cells[1] == ["step", "VGG16: ours", "3.00 s", "1.00 to 5.00", "0.500", "3 MB"]
-    assert cells[3] == ["memory", "m: ours", "1,234 MB", "", "-", ""]
-    write_results(results, "python tools/benchmark.py all", tmp_path / "new", "all")
-    content = json.loads((tmp_path / "new/all.json").read_text())
-    assert content["benchmarks"]["step"][0]["values"]["ours"] == [1.0, 3.0, 5.0] and "cores" in content["machine"]
-    text = (tmp_path / "new/all.md").read_text()
-    assert content["command"] in text and results_table(results, "pipe") in text

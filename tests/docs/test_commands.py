@@ -123,7 +123,7 @@ def test_commands_are_accepted(commands: list[tuple[str, str]], monkeypatch: pyt
             load_config(file, options, args.get("kd_stage"))
         else:
             merge_options(default_config(), options)
-        assert Path(find_config(args.get("configs", "."))).is_dir(), line
+        assert Path(find_config(args.get("configs") or ".")).is_dir(), line
     assert len({text for _, text in commands if text.startswith("usage: ")}) == len(COMMANDS) - 1, "each has an example"
 
 

@@ -56,12 +56,11 @@ def train(cfg: CfgNode) -> None:
 @pytest.mark.parametrize(
     ("sizes", "labels", "classes", "proposals", "batch"),
     [
-        ([(3000, 1), (1, 3000)], [(0,), (1,)], 2, 6, 2),
+        ([(3000, 1), (1, 3000), (40, 30)], [(0,), (1,), (0, 1)], 2, 6, 2),
         ([(40, 30)], [()], 500, 2000, 4),
-        ([(40, 30), (30, 40)], [(0, 1, 2)] * 2, 3, 6, 1),
         ([(1, 1)], [()], 1, 1, 1),
     ],
-    ids=["a row and a column of pixels", "many classes and proposals", "every label", "one of each and no label"],
+    ids=["a row and a column of pixels", "many classes and proposals", "one of each and no label"],
 )
 def test_the_whole_method(sizes, labels, classes: int, proposals: int, batch: int, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))

@@ -43,8 +43,12 @@ def test_each_process_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     check_devices("cuda", parse_arguments("--num-gpus", 2))
     check_devices("cpu", parse_arguments("--num-gpus", 3))
     check_devices("cuda:1", parse_arguments())
-    for device, count in (("cuda", 3), ("cuda:1", 2)):
-        with pytest.raises(InputError, match=f"MODEL.DEVICE {device}: {count} processes"):
+    for device, count, problem in (
+        ("cuda", 3, "3 processes"),
+        ("cuda:1", 2, "is one GPU"),
+        ("cuda:2", 1, "has 2 GPUs"),
+    ):
+        with pytest.raises(InputError, match=f"MODEL.DEVICE {device}: .*{problem}"):
             check_devices(device, parse_arguments("--num-gpus", count))
 
 

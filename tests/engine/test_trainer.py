@@ -40,9 +40,7 @@ def test_keys_of_the_solver_reach_the_loop(tiny_scenes: Path, tmp_path: Path) ->
 
 def test_keys_of_the_evaluation_reach_the_reports(tiny_scenes: Path, tmp_path: Path) -> None:
     options = ("TEST.AVERAGE_PRECISION", "voc07", "TEST.TOP_K", 5, "TEST.THRESHOLD", 0.3, "MODEL.DEVICE", "cpu")
-    trainer = make_trainer(tmp_path, *options)
-    finish(trainer)
-    (tmp_path / "config.yaml").write_text(trainer.cfg.dump())
+    finish(make_trainer(tmp_path, *options))
     compute_scores(tmp_path, tmp_path / "again", "tiny_test")
     for folder in (tmp_path / "inference" / "tiny_test", tmp_path / "again"):
         protocol = json.loads((folder / "multilabel_results.json").read_text())["protocol"]

@@ -51,15 +51,6 @@ def test_large_data_is_resampled_in_blocks(ap, monkeypatch):
     np.testing.assert_allclose(np.nanmean(only["AP"], axis=1), only["mAP"])
 
 
-def test_two_models_are_resampled_on_the_same_images():
-    scores, targets = draw(400)
-    better = np.clip(scores + 0.05 * (2 * targets - 1), 0, 1)
-    one, other = (bootstrap_metrics(s, targets, resamples=300)["mAP"] for s in (scores, better))
-    paired, apart = percentile_interval(other - one), percentile_interval(other - np.roll(one, 1))
-    assert paired[0] > 0  # every image is a little better
-    assert np.ptp(paired) < np.ptp(apart) / 2
-
-
 def test_intervals_leave_out_resamples_without_a_value():
     values = bootstrap_metrics(np.array([[0.9], [0.1]]), np.array([[1], [0]]), resamples=200)["mAP"]
     assert 20 < np.isnan(values).sum() < 80  # a quarter draws the second image twice

@@ -30,7 +30,6 @@ BACKBONES = {
 @pytest.mark.parametrize(
     ("backbone", "preprocessing", "channel_order", "divisor"),
     [
-        ("vgg", True, "BGR", 0),
         ("vgg", False, "BGR", 32),
         ("vgg_fc", True, "RGB", 0),
         pytest.param("resnet", True, "RGB", 0, marks=pytest.mark.slow),

@@ -57,12 +57,6 @@ def test_a_missing_package_is_named_before_any_work(call_tool: Callable, monkeyp
     assert not result.out
 
 
-@pytest.mark.parametrize("name", [None, "all", *BENCHMARKS])
-def test_help_has_examples(call_tool: Callable, name: str | None) -> None:
-    result = call_tool("benchmark", *([name] if name else []), "--help")
-    assert result.status == 0 and f"mlickd benchmark {name or 'all'} --output" in result.out
-
-
 def test_benchmarks_need_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(benchmark, "__file__", str(tmp_path / "mlickd/cli/benchmark.py"))
     call_tool("benchmark", "all").assert_ends_in_one_line("clone the repository")

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mlickd.visualization.regions import _free_place, draw_activation_map, draw_regions, top_regions
+from mlickd.visualization.regions import draw_activation_map, draw_regions, top_regions
 
 NAMES = ["cat", "a class $\\frac{$"]
 
@@ -65,16 +63,3 @@ def test_photos_of_any_size_are_drawn_and_inputs_stay(size: tuple[int, int]):
     assert instances.pred_boxes.tensor.tolist() == [[0, 0, 2 * width, height]]
     for nothing in (None, detections([], [], size)):
         assert (draw_regions(photo, nothing, NAMES, side=max(size)) == photo).all()
-
-
-rectangles = st.tuples(*[st.floats(0, 100)] * 4).map(lambda c: (min(c[:2]), min(c[2:]), max(c[:2]), max(c[2:])))
-
-
-@given(rectangles, st.floats(1, 100), st.floats(1, 50), st.lists(rectangles, max_size=3))
-def test_labels_are_inside_the_image_and_do_not_overlap(box, width: float, height: float, occupied: list):
-    place = _free_place(box, width, height, (100, 100), occupied)
-    assert place or occupied, "an empty image has room"
-    if place:
-        x0, y0, x1, y1 = place
-        assert 0 <= x0 and 0 <= y0 and x1 <= 100.001 and y1 <= 100.001
-        assert all(x1 <= o[0] or o[2] <= x0 or y1 <= o[1] or o[3] <= y0 for o in occupied)

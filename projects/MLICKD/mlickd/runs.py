@@ -36,6 +36,7 @@ from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 # Checkpoint of the student after a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
 _CONFIG = "config.yaml"
+_REMEDY = "make room, or choose another OUTPUT_DIR"
 # Folders of the distilled student, in the folder of a seed of a comparison and in the folder of both stages.
 _STUDENTS = ("distilled/prediction", "prediction")
 _DATA_FILE = "training_data.json"  # images and digests of the training datasets
@@ -170,17 +171,18 @@ def predict(
 def write_class_names(folder: str | os.PathLike[str], names: Sequence[str]) -> None:
     """Write ``classes.txt``, one name per line, into the folder of a run."""
     text = "".join(f"{name}\n" for name in names)
-    write_atomic(os.path.join(folder, RUN_CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
+    write_atomic(os.path.join(folder, RUN_CLASSES_FILE), text, _REMEDY)
 
 
-def write_training_data(cfg: CfgNode) -> None:
-    """Write images, labels and digests of the training datasets (:func:`training_data`) into ``OUTPUT_DIR``."""
+def write_run_files(cfg: CfgNode) -> None:
+    """Write what later commands need besides a checkpoint: configuration, class names, and :func:`training_data`."""
     data = []
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED):
         unknown = sum(len(record.get("ignored_labels", ())) for record in dataset_records(name, boxes=False))
         data.append({**data_record(name), "labeled": name in cfg.DATASETS.TRAIN, "unknown_labels": unknown})
-    path = os.path.join(cfg.OUTPUT_DIR, _DATA_FILE)
-    write_atomic(path, f"{strict_json(data)}\n", "make room, or choose another OUTPUT_DIR")
+    for file, text in ((_CONFIG, cfg.dump()), (_DATA_FILE, f"{strict_json(data)}\n")):
+        write_atomic(os.path.join(cfg.OUTPUT_DIR, file), text, _REMEDY)
+    write_class_names(cfg.OUTPUT_DIR, class_names(cfg.DATASETS.TRAIN[0]))
 
 
 def training_data(folder: str | os.PathLike[str]) -> list[dict]:

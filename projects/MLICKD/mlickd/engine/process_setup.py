@@ -1,4 +1,4 @@
-"""The setup of a training process: log, seed, memory, and the first files of its run."""
+"""The setup of a training process: log, seed and memory."""
 
 import argparse
 import logging
@@ -14,7 +14,6 @@ from mlickd.config_files import find_config
 from mlickd.data.catalog import class_names
 from mlickd.environment import keep_freed_memory
 from mlickd.errors import escape_unencodable, user_error_message
-from mlickd.runs import write_class_names, write_training_data
 from mlickd.safe_images import note_pillow_warnings
 
 from .processes import is_lost_connection, lock_output_dir
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Set up log, seed and memory of a process, and write its configuration, classes and training data."""
+    """Set up log, seed and memory of a process."""
     if not args.eval_only:
         lock_output_dir(cfg.OUTPUT_DIR)
     _prepare_log(cfg.OUTPUT_DIR)
@@ -32,12 +31,7 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
         keep_freed_memory()
     logging.getLogger("detectron2.engine.train_loop").addFilter(_shorten_traceback)
     note_pillow_warnings()
-    names = class_names(cfg.DATASETS.TEST[0])
-    logger.info("Classes: %s", ", ".join(names))
-    if comm.is_main_process():
-        write_class_names(cfg.OUTPUT_DIR, names)
-        if not args.eval_only:
-            write_training_data(cfg)
+    logger.info("Classes: %s", ", ".join(class_names(cfg.DATASETS.TEST[0])))
     if cfg.MODEL.WEIGHTS and not args.resume:
         logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
 

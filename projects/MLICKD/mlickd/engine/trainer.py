@@ -27,7 +27,7 @@ from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
 from mlickd.files import write_json
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
-from mlickd.runs import provenance
+from mlickd.runs import provenance, write_run_files
 from mlickd.thresholds import read_thresholds
 
 from . import writers
@@ -57,6 +57,8 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         lock_output_dir(cfg.OUTPUT_DIR)
+        if comm.is_main_process():
+            write_run_files(cfg)
         self.kind = model_class(cfg)
         if teachers is None:
             teachers = load_teacher_configs(cfg) if needs_knowledge(cfg) else {}
