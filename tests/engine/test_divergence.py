@@ -49,7 +49,7 @@ def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_part() -> None
     model, bad = Two(), float("nan")
     good = make_samples(1.0, 2.0, 3.0, 4.0)
     with pytest.raises(InputError) as caught:
-        run(model, [good, make_samples(1.0, 2.0, bad, 4.0)], parts=2)
+        run(model, [good, make_samples(1.0, 2.0, bad, 4.0)], accumulation_steps=2)
     message = str(caught.value)
     assert message.startswith(f"iteration 1: loss_label is {bad} for images img2, img3; ")
     assert "\n" not in message and "SOLVER.BASE_LR" in message and "SOLVER.CLIP_GRADIENTS.ENABLED True" in message
@@ -61,7 +61,7 @@ def test_a_gradient_is_named_if_all_losses_are_finite() -> None:
     batch = make_samples(1.0, 2.0)
     batch[1]["root"] = 1.0  # the slope of a square root at 0
     with pytest.raises(InputError, match=r"iteration 0: the gradients of depth .* images img0, img1; "):
-        run(model, [batch], parts=2)
+        run(model, [batch], accumulation_steps=2)
     assert (model.weight.item(), model.depth.item()) == (2.0, 0.0)
 
 
@@ -81,13 +81,13 @@ def test_parameters_that_are_not_finite_are_named() -> None:
 
 def test_an_overflow_in_float16_skips_a_step_and_halves_the_scale() -> None:
     model = Two()
-    loop = run(model, [make_samples(1e36)], precision=torch.float16)  # times the scale, it overflows float32
+    loop = run(model, [make_samples(1e36)], autocast_dtype=torch.float16)  # times the scale, it overflows float32
     assert model.weight.item() == 2.0
     assert loop.grad_scaler.get_scale() == 2**15
     batch = make_samples(1.0)
     batch[0]["root"] = 1.0
     with pytest.raises(InputError, match="iteration 30: the gradients of depth"):  # at every scale
-        run(model, [batch] * 40, precision=torch.float16)
+        run(model, [batch] * 40, autocast_dtype=torch.float16)
     assert model.weight.item() == 2.0
 
 

@@ -68,7 +68,7 @@ def step(model: nn.Module, batch: list[dict], kind: type[SimpleTrainer] = Traini
 def test_parts_have_the_losses_and_gradients_of_the_whole_batch(kind: str, parts: int, checkpoint: Path) -> None:
     model, batch = make_model(kind, checkpoint)
     whole_losses, whole = step(model, batch, SimpleTrainer)
-    losses, gradients = step(model, batch, parts=parts)
+    losses, gradients = step(model, batch, accumulation_steps=parts)
     assert losses == pytest.approx(whole_losses, rel=1e-5)
     largest = max(gradient.abs().max().item() for gradient in whole.values())
     assert largest > 0
@@ -120,7 +120,7 @@ class Recorder(nn.Module):
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=12), st.integers(1, 12))
 def test_every_sample_is_in_one_part_in_order(samples: list[int], parts: int) -> None:
     model = Recorder()
-    losses = run(TrainingLoop(model, [samples], torch.optim.SGD(model.parameters(), lr=0.1), parts=parts))
+    losses = run(TrainingLoop(model, [samples], torch.optim.SGD(model.parameters(), lr=0.1), accumulation_steps=parts))
     assert sum(model.seen, []) == samples
     lengths = [len(piece) for piece in model.seen]
     assert len(lengths) == min(parts, len(samples)) and max(lengths) - min(lengths) <= 1
@@ -137,7 +137,7 @@ def test_bfloat16_is_close_to_float32_and_parameters_stay_float32(kind: str, che
             module.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
     exact_losses, exact = step(model, batch)
     assert types == {torch.float32}
-    losses, gradients = step(model, batch, precision=torch.bfloat16)
+    losses, gradients = step(model, batch, autocast_dtype=torch.bfloat16)
     assert types == {torch.float32, torch.bfloat16}
     assert losses == pytest.approx(exact_losses, rel=0.03)
     assert losses != exact_losses
@@ -152,7 +152,7 @@ def test_the_scale_of_float16_gradients_is_part_of_the_checkpoint() -> None:
     loops = []
     for precision in (torch.float16, torch.float16, None):
         model = Recorder()
-        loops.append(TrainingLoop(model, [[1]], torch.optim.SGD(model.parameters(), lr=0.1), precision=precision))
+        loops.append(TrainingLoop(model, [[1]], torch.optim.SGD(model.parameters(), lr=0.1), autocast_dtype=precision))
         loops[-1].iter = 7
     before, after, plain = loops
     initial = after.grad_scaler.get_scale()
@@ -172,7 +172,7 @@ def test_the_gradient_of_the_whole_batch_is_clipped_without_its_scale(parts: int
     cfg.merge_from_list(["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 2.0, "SOLVER.BASE_LR", 1.0, "SOLVER.WEIGHT_DECAY", 0.0])
     cfg.merge_from_list(["SOLVER.LAST_LAYER_LR_FACTOR", 1.0])
     model = Recorder()
-    run(TrainingLoop(model, [[9, -1]], build_optimizer(cfg, model), parts=parts, precision=precision))
+    run(TrainingLoop(model, [[9, -1]], build_optimizer(cfg, model), accumulation_steps=parts, autocast_dtype=precision))
     assert model.weight.item() == pytest.approx(1 - 2), "the gradient is 4; in parts, 9 and -1"
 
 

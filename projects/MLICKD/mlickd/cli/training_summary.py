@@ -75,11 +75,15 @@ def _results(cfg: CfgNode, name: str) -> list[str]:
     shown = [f"{metric} {metrics[metric]:.1f}" for metric in TABLE_METRICS if metrics.get(metric) is not None]
     lines = _entry("evaluated", f"on {name}: {report['counts']['images']} images, in percent")
     lines += _entry("", "   ".join(shown))
-    precisions = {label: values["AP"] for label, values in report["per_class"].items() if values["AP"] is not None}
-    ranked = sorted(precisions, key=precisions.__getitem__, reverse=True)
+    average_precisions = {
+        label: values["AP"] for label, values in report["per_class"].items() if values["AP"] is not None
+    }
+    ranked = sorted(average_precisions, key=average_precisions.__getitem__, reverse=True)
     if len(ranked) >= 2 * _MAX_CLASSES:
         for title, labels in (("best", ranked[:_MAX_CLASSES]), ("worst", ranked[-_MAX_CLASSES:])):
-            lines += _entry("", f"{title} AP: " + ", ".join(f"{label} {precisions[label]:.1f}" for label in labels))
+            lines += _entry(
+                "", f"{title} AP: " + ", ".join(f"{label} {average_precisions[label]:.1f}" for label in labels)
+            )
     return lines
 
 

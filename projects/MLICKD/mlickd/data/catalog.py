@@ -49,7 +49,7 @@ def ensure_registered(name: str) -> None:
 
     Known datasets are COCO, VOC and NUS-WIDE below `dataset_root()`, `scenes_train` and `scenes_test` (drawn on first
     use), the folder datasets `<folder>_<split>`, and parts of all datasets (`@KofN` or `@notKofN` at the end of the
-    name). The metadata has `thing_classes`, `image_root`, `form`, `evaluator_type`.
+    name). The metadata has `thing_classes`, `image_root`, `format`, `evaluator_type`.
 
     Raises:
         InputError: the dataset does not exist, or its files or records are wrong.
@@ -77,7 +77,7 @@ def ensure_registered(name: str) -> None:
         metadata = {
             "thing_classes": dataset.class_names,
             "image_root": dataset.image_root,
-            "form": dataset.form,
+            "format": dataset.format,
             "evaluator_type": "multilabel",
         }
         _register(name, root, dataset.records, {**metadata, **source.metadata})

@@ -104,7 +104,7 @@ class MultiLabelDataset:
     records: PackedRecords
     class_names: list[str]
     image_root: str
-    form: str = ""  # of the files, for `check-dataset`
+    format: str = ""  # of the files, for `check-dataset`
 
 
 def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:

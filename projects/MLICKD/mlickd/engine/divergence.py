@@ -19,7 +19,7 @@ _MAX_IDS = 32
 def check_finite(
     model: nn.Module,
     iteration: int,
-    pieces: list[list[dict]],
+    micro_batches: list[list[dict]],
     losses: list[dict[str, torch.Tensor]],
     *,
     gradients: bool = True,
@@ -32,8 +32,8 @@ def check_finite(
     Args:
         model: model in training, may be in DistributedDataParallel.
         iteration: iteration of the batch.
-        pieces: pieces of the batch, each a list of samples.
-        losses: scalar losses of each piece by name.
+        micro_batches: parts of the batch, each a list of samples.
+        losses: scalar losses of each micro-batch by name.
         gradients: check gradients as well; False if the scaled gradients of float16 may overflow.
 
     Raises:
@@ -42,26 +42,22 @@ def check_finite(
     """
     model = model.module if isinstance(model, DistributedDataParallel) else model
     grads = {name: p.grad for name, p in model.named_parameters() if gradients and p.grad is not None}
-    values = [loss for piece_losses in losses for loss in piece_losses.values()]
+    values = [loss for by_name in losses for loss in by_name.values()]
     # A norm takes a third of the time of a sum, and a fiftieth of the time of isfinite().
     values += [torch.linalg.vector_norm(grad) for grad in grads.values()]
     if not max_over_processes(~torch.stack([value.float() for value in values]).isfinite().all()):
         return
-    cause, samples = _find_bad_loss(pieces, losses)
-    is_loss = bool(cause)
-    if not is_loss and (names := _find_not_finite(grads.items())):
-        cause = f"the gradients of {shorten_list(names, _MAX_NAMES)} are not finite (the losses are finite)"
-        samples = sum(pieces, [])
-    all_causes = comm.all_gather((cause, is_loss))
-    if not any(any_cause for any_cause, _ in all_causes):
-        return  # all gradients are finite, only a norm overflows
-    # Gradients are averaged, so one bad loss makes all gradients non-finite. Then only processes with a bad loss report
-    # images.
-    message = ""
-    if cause and is_loss == any(any_is_loss for _, any_is_loss in all_causes):
-        ids = shorten_list([sample["image_id"] for sample in samples], _MAX_IDS)
-        message = f"{cause} for images {ids}"
-    messages = [text for text in comm.all_gather(message) if text]
+    cause, samples = _find_bad_loss(micro_batches, losses)
+    found = comm.all_gather((cause, [sample["image_id"] for sample in samples]))
+    messages = [f"{text} for images {shorten_list(ids, _MAX_IDS)}" for text, ids in found if text]
+    if not messages:
+        # Processes average their gradients, so all have the same.
+        names = _find_not_finite(grads.items())
+        if not names:
+            return  # only a norm overflows
+        ids = shorten_list([image_id for _, ids in found for image_id in ids], _MAX_IDS)
+        problem = f"the gradients of {shorten_list(names, _MAX_NAMES)} are not finite (the losses are finite)"
+        messages = [f"{problem} for images {ids}"]
     remedy = "Lower SOLVER.BASE_LR, raise SOLVER.WARMUP_ITERS, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
     if names := _find_not_finite(model.named_parameters()):
         remedy = (
@@ -73,13 +69,13 @@ def check_finite(
     )
 
 
-def _find_bad_loss(pieces: list[list[dict]], losses: list[dict[str, torch.Tensor]]) -> tuple[str, list[dict]]:
-    """Return a description of the first non-finite losses, and their piece; ``("", [])`` if all are finite."""
-    for piece, piece_losses in zip(pieces, losses, strict=True):
-        bad = [f"{name} is {loss.item()}" for name, loss in piece_losses.items() if not loss.isfinite()]
+def _find_bad_loss(micro_batches: list[list[dict]], losses: list[dict[str, torch.Tensor]]) -> tuple[str, list[dict]]:
+    """Return a description of the first non-finite losses, and their samples; if all are finite, "" and all samples."""
+    for samples, by_name in zip(micro_batches, losses, strict=True):
+        bad = [f"{name} is {loss.item()}" for name, loss in by_name.items() if not loss.isfinite()]
         if bad:
-            return ", ".join(bad), piece
-    return "", []
+            return ", ".join(bad), samples
+    return "", sum(micro_batches, [])
 
 
 def _find_not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:

@@ -73,8 +73,8 @@ class Trainer(DefaultTrainer):
             model,
             data_loader,
             optimizer,
-            parts=cfg.SOLVER.GRAD_ACCUM_STEPS,
-            precision=mixed_precision(cfg),
+            accumulation_steps=cfg.SOLVER.GRAD_ACCUM_STEPS,
+            autocast_dtype=mixed_precision(cfg),
             # A run without a seed draws images and dropout with seed 0.
             seed=max(cfg.SEED, 0),
         )

@@ -1,4 +1,4 @@
-"""The training step, which can split a batch into parts and use mixed precision."""
+"""The training step, which can split a batch into micro-batches and use mixed precision."""
 
 import random
 import time
@@ -46,7 +46,7 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
 
 
 class TrainingLoop(SimpleTrainer):
-    """A :class:`SimpleTrainer` of Detectron2 that can split batches into parts and use mixed precision on any device.
+    """A :class:`SimpleTrainer` of Detectron2 with gradient accumulation, and mixed precision on any device.
 
     Parameters, gradients and the optimizer's state are always float32. Convolutions and linear layers of the forward
     pass use the lower precision; RoI pooling, softmaxes and losses use float32.
@@ -58,8 +58,8 @@ class TrainingLoop(SimpleTrainer):
         data_loader: Iterable[list[dict]],
         optimizer: torch.optim.Optimizer,
         *,
-        parts: int = 1,
-        precision: torch.dtype | None = None,
+        accumulation_steps: int = 1,
+        autocast_dtype: torch.dtype | None = None,
         seed: int | None = None,
     ):
         """
@@ -67,18 +67,19 @@ class TrainingLoop(SimpleTrainer):
             model: model that maps samples to named losses, each a mean over the samples.
             data_loader: iterable over lists of samples.
             optimizer: optimizer of the model's parameters.
-            parts: number of parts of a batch. They run one after another to save memory; the gradients stay the same.
-            precision: see :func:`mixed_precision`.
+            accumulation_steps: number of micro-batches of a batch. They run one after another to save memory; the
+                gradients stay the same.
+            autocast_dtype: see :func:`mixed_precision`.
             seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
-        self.parts = parts
-        self.precision = precision
+        self.accumulation_steps = accumulation_steps
+        self.autocast_dtype = autocast_dtype
         self.seed = seed
         self.read_batch = next  # StopHook has another function
         # Small gradients vanish in float16; bfloat16 has the range of float32.
-        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=precision == torch.float16)
+        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=autocast_dtype == torch.float16)
 
     def run_step(self) -> None:
         """Update the parameters from one batch; if a loss or gradient is not finite, raise InputError instead."""
@@ -89,28 +90,28 @@ class TrainingLoop(SimpleTrainer):
             # Seed after reading the batch, because a loader draws a random number when a run starts or resumes.
             seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
-        bounds = [len(batch) * i // self.parts for i in range(self.parts + 1)]
-        pieces = [batch[first:end] for first, end in zip(bounds, bounds[1:], strict=False) if first < end]
+        bounds = [len(batch) * i // self.accumulation_steps for i in range(self.accumulation_steps + 1)]
+        micro_batches = [batch[first:end] for first, end in zip(bounds, bounds[1:], strict=False) if first < end]
         losses: list[dict[str, torch.Tensor]] = []
-        for i, piece in enumerate(pieces):
-            # Processes exchange gradients only for the last piece of a batch.
+        for i, samples in enumerate(micro_batches):
+            # Processes exchange gradients only for the last micro-batch.
             is_distributed = isinstance(self.model, DistributedDataParallel)
-            with self.model.no_sync() if is_distributed and i < len(pieces) - 1 else nullcontext():
-                losses.append(self._backward(piece, len(piece) / len(batch)))
+            with self.model.no_sync() if is_distributed and i < len(micro_batches) - 1 else nullcontext():
+                losses.append(self._backward(samples, len(samples) / len(batch)))
         # If gradients overflow in float16, the optimizer skips the step and the scale is halved.
         may_overflow = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > _SMALLEST_SCALE
-        check_finite(self.model, self.iter, pieces, losses, gradients=not may_overflow)
+        check_finite(self.model, self.iter, micro_batches, losses, gradients=not may_overflow)
         self.after_backward()
-        self._write_metrics({name: sum(piece[name] for piece in losses) for name in losses[0]}, data_time)
+        self._write_metrics({name: sum(by_name[name] for by_name in losses) for name in losses[0]}, data_time)
         # Unscale the gradients first, because step() clips them.
         self.grad_scaler.unscale_(self.optimizer)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _backward(self, piece: list[dict], fraction: float) -> dict[str, torch.Tensor]:
-        """Multiply the losses of a piece by its fraction of the batch, backpropagate them, and return them."""
-        with torch.autocast(self.device_type, dtype=self.precision, enabled=self.precision is not None):
-            losses = self.model(piece)
+    def _backward(self, samples: list[dict], fraction: float) -> dict[str, torch.Tensor]:
+        """Multiply the losses of a micro-batch by its fraction of the batch, backpropagate them, and return them."""
+        with torch.autocast(self.device_type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            losses = self.model(samples)
         losses = {name: fraction * loss for name, loss in losses.items()}
         self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}

@@ -230,18 +230,18 @@ def _run(model: Model, root: Path) -> dict:
 
 def _draw(folder: Path, students: Sequence[Model]) -> None:
     """Draw the gain of each class, precision over recall, and the training curves of finished students."""
-    precisions: dict[str, dict[int, np.ndarray]] = {}
+    average_precisions: dict[str, dict[int, np.ndarray]] = {}
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     runs: dict[str, list[Path]] = {}
     for model in students:
         # The AP of a class without a positive is None in JSON, and becomes NaN.
         per_class = {name: values["AP"] for name, values in model.report["per_class"].items()}
-        precisions.setdefault(model.method, {})[model.seed] = np.array(list(per_class.values()), dtype=float)
+        average_precisions.setdefault(model.method, {})[model.seed] = np.array(list(per_class.values()), dtype=float)
         scores = read_scores(str(model.report_path.with_name(SCORES_FILE)))
         curves.setdefault(model.method, []).append(micro_curve(scores.scores, scores.targets).precision_recall())
         if len(curves[model.method]) == 1:
             runs[f"{model.method}, seed {model.seed}"] = [job.folder for job in model.jobs]
-    if gains := {name: np.stack(list(by_seed.values())) for name, by_seed in _gains(precisions).items()}:
+    if gains := {name: np.stack(list(by_seed.values())) for name, by_seed in _gains(average_precisions).items()}:
         draw_class_gains(gains, list(per_class), folder / "classes.png")
     draw_precision_recall(curves, folder / "precision_recall.png")
     draw_training_curves(runs, students[0].test, folder / "curves.png")

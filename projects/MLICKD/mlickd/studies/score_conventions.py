@@ -27,13 +27,13 @@ logger = logging.getLogger(__name__)
 CLASS_THRESHOLDS = "class_thresholds/"
 # Column titles of the subsets of images.
 _IMAGES = {"all": "all images", "labeled": "images with a label"}
-_PRECISIONS = {
+_AVERAGE_PRECISIONS = {
     "mAP/ranking": "mAP: ranking AP (not interpolated)",
     "mAP/voc12": "mAP: VOC 2010-2012 (precision envelope)",
     "mAP/voc07": "mAP: VOC 2007 (11 points)",
     "micro_AP": "micro AP: all classes in one ranking",
 }
-_RATES = {
+_PRECISION_RECALL_F1 = {
     "CP": "CP: precision, mean of the classes",
     "CR": "CR: recall, mean of the classes",
     "CF1": "CF1: harmonic mean of CP and CR",
@@ -42,7 +42,7 @@ _RATES = {
     "OR": "OR: recall, all classes together",
     "OF1": "OF1: harmonic mean of OP and OR",
 }
-_OTHERS = {
+_FOR_COMPARISON = {
     "mAP/ties_worst": "mAP: ranking AP, negatives first among equal scores",
     "mAP/ties_best": "mAP: ranking AP, positives first among equal scores",
     "mAP/empty_classes_zero": "mAP: ranking AP, classes without a positive counted as 0",
@@ -59,11 +59,20 @@ def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> 
     """
     rule, top = threshold_rule(threshold), f"the {topk} highest scores of an image"
     rules = [rule, f"{top}, at any value", f"{top} if they have {rule}"]
-    groups = [("", "Average precision; equal scores enter the curve together", _PRECISIONS)]
-    groups += [(prefix, f"Predicted: {r}", _RATES) for prefix, r in zip(prediction_prefixes(topk), rules, strict=True)]
+    groups = [("", "Average precision; equal scores enter the curve together", _AVERAGE_PRECISIONS)]
+    groups += [
+        (prefix, f"Predicted: {r}", _PRECISION_RECALL_F1)
+        for prefix, r in zip(prediction_prefixes(topk), rules, strict=True)
+    ]
     if class_thresholds:
-        groups.append((CLASS_THRESHOLDS, f"Predicted: score >= the threshold of its class ({THRESHOLDS_FILE})", _RATES))
-    groups.append(("", "For comparison only: values that other implementations may report", _OTHERS))
+        groups.append(
+            (
+                CLASS_THRESHOLDS,
+                f"Predicted: score >= the threshold of its class ({THRESHOLDS_FILE})",
+                _PRECISION_RECALL_F1,
+            )
+        )
+    groups.append(("", "For comparison only: values that other implementations may report", _FOR_COMPARISON))
     return {prefix + key: (group, name) for prefix, group, names in groups for key, name in names.items()}
 
 
@@ -97,10 +106,14 @@ def metrics_by_convention(
         by_rule = {ap: multilabel_metrics(*arrays, **settings, ap=ap) for ap in AVERAGE_PRECISION_RULES}
         ranking = by_rule["ranking"]
         values = {f"mAP/{ap}": metrics["mAP"] for ap, metrics in by_rule.items()}
-        values |= {prefix + name: ranking[prefix + name] for prefix in prediction_prefixes(topk) for name in _RATES}
+        values |= {
+            prefix + name: ranking[prefix + name]
+            for prefix in prediction_prefixes(topk)
+            for name in _PRECISION_RECALL_F1
+        }
         if class_thresholds is not None:
             tuned = multilabel_metrics(*arrays, threshold=class_thresholds)
-            values |= {CLASS_THRESHOLDS + name: tuned[name] for name in _RATES}
+            values |= {CLASS_THRESHOLDS + name: tuned[name] for name in _PRECISION_RECALL_F1}
         masks = arrays[0], arrays[1] != -1, arrays[1] == 1
         extremes = [order_dependent_extremes(curve) for curve in class_curves(*masks) if len(curve.positives)]
         values["mAP/ties_worst"], values["mAP/ties_best"] = np.mean(extremes or [(np.nan, np.nan)], axis=0).tolist()

@@ -108,11 +108,12 @@ def describe_student(comparison: Comparison, unlabeled: str) -> str:
     order = np.argsort(-(entr(values) + entr(1 - values)).mean(axis=1), kind="stable")[:10]
     few = " With so few photos, the results are uncertain." if len(scores.scores) < FEW_PHOTOS else ""
     texts = [
-        f"{len(scores.scores)} photos were held out for the test: {dataset_root() / 'photos/labels_test.csv'}.{few} "
+        f"{len(scores.scores)} photos are only for the test: {dataset_root() / 'photos/labels_test.csv'}.{few} "
         f"Results of {run} there, in percent with the {100 * CONFIDENCE:g}% interval over resampled photos: "
         f"{', '.join(results)}.",
-        f"The student is least sure about these {'unlabeled photos; label them next' if unlabeled else 'test photos'} "
-        "(largest mean entropy of the scores). Its predictions:",
+        "The chosen model is least sure about these "
+        f"{'unlabeled photos; label them next' if unlabeled else 'test photos'} (largest mean entropy of the scores). "
+        "Its predictions:",
         "\n".join(f"    {predictions[i].name}: {', '.join(predictions[i].labels) or 'no label'}" for i in order),
         f"To predict photos:\n\n    mlickd predict FOLDER --model {shlex.quote(str(folder))}",
     ]

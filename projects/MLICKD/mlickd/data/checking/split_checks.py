@@ -145,7 +145,7 @@ def check_datasets(
         report.findings += check_proposals(name, readable, methods, complete=not problems)
         labels = report.labels[name] = LabelStatistics.count(records, class_names(name))
         report.datasets[name] = {
-            "form": MetadataCatalog.get(name).get("form") or "registered in Detectron2's catalog",
+            "format": MetadataCatalog.get(name).get("format") or "registered in Detectron2's catalog",
             "num_images": len(records),
             "sha256": labels_digest(records, class_names(name)),
             "num_boxes": sum(len(record.get("annotations", ())) for record in records),
@@ -268,7 +268,7 @@ def report_text(report: CheckReport) -> str:
         head = f"{counts['num_images']} images, {len(classes)} classes, {labels:.2f} labels per image"
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts["image_kinds"].items())
         lines.append(f"{name}: {head}, {counts['num_boxes']} boxes")
-        lines.append(_hanging("  form     ", counts["form"]))
+        lines.append(_hanging("  format   ", counts["format"]))
         lines.append(_hanging("  labels   ", f"SHA-256 {counts['sha256']}"))
         lines.append(_hanging("  images   ", kinds or "none"))
         lines.append(_hanging("  classes  ", shorten_list([f"{label} {count}" for label, count in classes], 10)))

@@ -85,7 +85,7 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         records.append({**record, "ignored_labels": sorted(ignored)} if ignored else record)
     boxes = _match_boxes(file, image_names, records, class_names, classes) if file else None
     return MultiLabelDataset(
-        PackedRecords(records, boxes), class_names, images.root, f"{contents[split].form}, {table}"
+        PackedRecords(records, boxes), class_names, images.root, f"{contents[split].format}, {table}"
     )
 
 

@@ -43,9 +43,9 @@ LabelRow = tuple[str, str, list[str], list[str]]  # place in the file, file name
 
 
 class LabelFile(NamedTuple):
-    """The form of a label file in words, its rows, the classes it declares, and whether the rows of an image add up."""
+    """The format of a label file in words, its rows, its classes, and whether the rows of an image add up."""
 
-    form: str
+    format: str
     rows: list[LabelRow]
     declared: Sequence[str] = ()
     additive: bool = False
@@ -117,10 +117,12 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
         row, extra = dict(zip(columns, cells, strict=False)), [cell for cell in cells[len(header) :] if cell]
         # The first column may be the index that pandas writes without a name.
         unnamed = [c for i, c in enumerate(cells[: len(header)]) if not keys[i] and c and (i or not c.isdigit())]
-        if len(cells) < len(header) or unnamed or (extra and columns[-1] != "labels"):
+        if unnamed:
+            raise InputError(f"{where}: {unnamed[0]!r} is in a column without a name; name the column, or delete it")
+        if len(cells) < len(header) or (extra and columns[-1] != "labels"):
             raise InputError(
-                f"{where}: {len(cells)} fields, but the header has {len(header)}{f', {unnamed}' if unnamed else ''}; "
-                "join labels with ';', or give each class its cell"
+                f"{where}: {len(cells)} fields, but the header has {len(header)}; join labels with ';', or give each "
+                "class its cell"
             )
         if by_class:
             values = {name: row[name].lower() for name in required[1:]}
@@ -135,8 +137,8 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
         return LabelFile("multi-label export of Roboflow", result, class_names)
     if label_studio:
         return LabelFile("table or JSON-MIN of Label Studio", result)
-    form = f"table with {'a column for each class' if by_class else 'labels'}"
-    return LabelFile(form, result, class_names or (), additive=not by_class)
+    format = f"table with {'a column for each class' if by_class else 'labels'}"
+    return LabelFile(format, result, class_names or (), additive=not by_class)
 
 
 def _split_labels(text: str, known: Collection[str], separators: str = _SEPARATORS) -> list[str]:
