@@ -120,7 +120,7 @@ def build_proposer(cfg: CfgNode) -> partial:
     DATASETS.PROPOSALS.METHOD with default parameters.
 
     Raises:
-        InputError: the proposals were imported, or a parameter is unknown.
+        InputError: the method of the stored proposals or a parameter is unknown.
     """
     method, parameters = cfg.DATASETS.PROPOSALS.METHOD, {}
     paths = [configured_proposals(cfg, name) for name in cfg.DATASETS.TRAIN]
@@ -132,10 +132,10 @@ def build_proposer(cfg: CfgNode) -> partial:
         text = "%s: not found; proposals of new photos use the defaults of %s, and training may have used other values"
         logger.warning(text, ", ".join(map(str, paths)), method)
     if method not in PROPOSAL_METHODS:
+        names = ", ".join(name for name, _ in PROPOSAL_METHODS)
         raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {method}: cannot propose regions of new photos, because the proposals were "
-            "imported; make a store of the photos with `mlickd generate-proposals` or `mlickd convert-proposals`, or "
-            "set another METHOD"
+            f"DATASETS.PROPOSALS.METHOD {method}: is none of {names}, so it cannot run on new photos; make a store of "
+            "them, or set another METHOD"
         )
     logger.info("Generating proposals of new photos with %s", method)
     return partial(propose, method=method, parameters=complete_parameters(method, parameters))
