@@ -143,6 +143,9 @@ def test_an_evaluation_with_other_options_does_not_replace_the_results(tmp_path:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps({"checkpoint": checkpoint, **report}))
         assert find_results(tmp_path, "data") == (file.parent if replaces else tmp_path / "inference/data")
+    (tmp_path / "model_final.pth").write_bytes(b"another run")
+    shutil.rmtree(tmp_path / "inference")
+    assert not find_results(tmp_path, "data").exists()
 
 
 def test_the_run_in_a_folder(tmp_path: Path) -> None:

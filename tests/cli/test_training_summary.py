@@ -47,7 +47,7 @@ def test_the_summary_of_a_baseline(tmp_path: Path) -> None:
 
 TRAIN = "mlickd train --config-file"
 DATA = ["DATASETS.TRAIN", "pets", "SEED", "7"]
-AGAIN = "the first command of stage 1, with --kd-stage prediction, and without MODEL.WEIGHTS"
+AGAIN = "repeat the first command of stage 1, with --kd-stage prediction and without MODEL.WEIGHTS"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ AGAIN = "the first command of stage 1, with --kd-stage prediction, and without M
         (
             "{out}/config.yaml",
             "feature",
-            "the first command of stage 1, with --kd-stage prediction, and without MODEL.WEIGHTS",
+            AGAIN,
         ),
     ],
 )

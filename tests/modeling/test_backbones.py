@@ -264,9 +264,14 @@ def test_a_wrong_value_is_named_with_its_key(model: str, options: list, message:
         build_model(cfg)
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "convnext_atto", "vgg11"])
+NETWORKS = ["tf_efficientnet_lite0", "mobilenetv3_small_050", "convnext_atto", "ghostnetv2_100", "selecsls42", "vgg11"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_parameter_of_a_timm_backbone_gets_a_gradient(name: str) -> None:
     for feature in ("final", "stage2"):
         backbone = TimmBackbone(name, [feature])
-        backbone(torch.randn(2, 3, 64, 64))[feature].sum().backward()
+        feature_map = backbone(torch.randn(2, 3, 64, 64))[feature]
+        assert feature_map.shape[1] == backbone.output_shape()[feature].channels
+        feature_map.sum().backward()
         assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []

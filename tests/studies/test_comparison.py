@@ -18,6 +18,7 @@ from mlickd.data import dataset_records, proposals_path
 from mlickd.environment import dataset_root
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
+from mlickd.files import file_digest
 from mlickd.runs import find_run
 from mlickd.studies.comparison import Comparison, same_labeled_images
 from mlickd.studies.comparison_report import write_comparison_report
@@ -344,6 +345,14 @@ def test_a_finished_teacher_is_in_the_table_if_it_was_evaluated(tools: QuickTool
     assert content["runs"][0]["method"] == "teacher" and str(finished) in text
     (finished / "evaluation").mkdir()
     (finished / "inference").rename(finished / "evaluation" / "inference")
+    file = finished / "evaluation" / "inference" / tools.test / "multilabel_results.json"
+    evaluated = json.loads(file.read_text()) | {"checkpoint": {"sha256": file_digest(finished / "model_final.pth")}}
+    evaluated["protocol"]["ap"] = "voc07"
+    file.write_text(json.dumps(evaluated))
+    with pytest.raises(InputError, match="--teacher .*ap voc07"):
+        compare(tools, BOTH, seeds=[1], teacher=finished)
+    evaluated["protocol"]["ap"] = "ranking"
+    file.write_text(json.dumps(evaluated))
     assert len(compare(tools, BOTH, seeds=[1], teacher=finished).models) == 3, "evaluated after its training"
     shutil.rmtree(finished / "evaluation")
     assert [model.method for model in compare(tools, BOTH, seeds=[1], teacher=finished).models] == list(BOTH)

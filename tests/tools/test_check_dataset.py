@@ -127,6 +127,8 @@ def test_copies_in_an_unlabeled_split_are_no_problem(root: Path, run: Callable[.
     result, found = run("pets_train", "pets_more")
     assert result.status == 0 and found["error"] == found["warning"] == []
     assert any(note.startswith("pets_more: no photo has a label") for note in found["note"])
+    (root / "pets/images/6.jpg").write_bytes((root / "pets/images/4.jpg").read_bytes())
+    assert "pets_test" in run("pets_train", "pets_test", "pets_more")[1]["error"][0], "a test photo is unlabeled"
 
 
 def test_metadata_that_cannot_be_read_is_a_note(root: Path, run: Callable[..., Any]) -> None:

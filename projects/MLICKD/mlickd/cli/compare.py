@@ -11,7 +11,7 @@ from pathlib import Path
 from mlickd.cli.command_line import command_parser, positive_int, read_seeds, typed_command
 from mlickd.config_files import CONFIGS, find_config
 from mlickd.data.catalog import class_names
-from mlickd.data.parts import DatasetPart, part_for_seed
+from mlickd.data.parts import DatasetPart, part_for_seed, whole_name
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
@@ -109,7 +109,7 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
 
 def _held_out_parts(text: str) -> int:
     if not text.isdecimal() or int(text) == 1:
-        raise argparse.ArgumentTypeError(f"{text}: give 0, or a number of parts from 2")
+        raise argparse.ArgumentTypeError(f"{text}: give 0, or a number of parts, 2 or more")
     return int(text)
 
 
@@ -131,11 +131,14 @@ def make_comparison(
     if args.held_out and not held_out:
         part = DatasetPart(train, 1, args.held_out)
         train, held_out = str(part._replace(others=True)), str(part)
-    names_for_seeds = [part_for_seed(name, seed) for name in (train, *unlabeled) for seed in args.seeds]
-    for name in names_for_seeds:  # a wrong dataset stops the command before it writes a file
-        if class_names(name) != class_names(args.test):
+    # A wrong dataset stops the command before it writes a file.
+    for seed in args.seeds:
+        for name in unlabeled:
+            class_names(part_for_seed(name, seed))
+        if class_names(name := part_for_seed(train, seed)) != class_names(args.test):
             raise InputError(f"--test {args.test}: has other classes than {name}")
-    configs = Path(find_config(args.configs or f"configs/{'scenes' if train.startswith('scenes_') else 'folder'}"))
+    scenes = whole_name(train) in ("scenes_train", "scenes_test")
+    configs = Path(find_config(args.configs or f"configs/{'scenes' if scenes else 'folder'}"))
     files: dict[str, list[Path]] = {}
     for folder in (CONFIGS / "methods", configs / "methods"):
         for path in sorted(folder.glob("*.yaml")):

@@ -41,7 +41,8 @@ def main() -> None:
         from mlickd.prediction.photo_page import CSS, THEME, build_page
 
         try:  # Gradio would try other ports for minutes
-            socket.create_server((args.host.strip("[]"), args.port or 0)).close()
+            family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
+            socket.create_server((args.host.strip("[]"), args.port or 0), family=family).close()
         except (OSError, OverflowError) as error:
             raise InputError(f"--host {args.host} --port {args.port or ''}: {error}") from error
         predictor = load_model(args.model)

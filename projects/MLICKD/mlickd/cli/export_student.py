@@ -47,7 +47,7 @@ def main() -> None:
     targets = parser.add_mutually_exclusive_group(required=True)
     targets.add_argument("--output", type=Path, metavar="FILE", help="file to write, ending in .onnx")
     targets.add_argument("--hub", type=Path, metavar="FOLDER", help="folder to write for the Hub, with a model card")
-    push_help = "upload the folder of --hub, without --run as it is; a new model on the Hub is public"
+    push_help = "upload the folder of --hub; without --run, an existing folder; a new model is public"
     parser.add_argument("--push", metavar="USER/NAME", help=push_help)
     parser.add_argument("--license", metavar="ID", help="license of the model (default: not stated in its card)")
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
@@ -62,9 +62,7 @@ def main() -> None:
     if args.hub and args.check or not args.hub and (args.push or args.license):
         parser.error("--check requires --output; --push and --license require --hub")
     if not args.run and (not args.push or args.license):
-        parser.error(
-            "--run is missing; only --hub FOLDER --push USER/NAME, which uploads an edited folder, can lack it"
-        )
+        parser.error("give --run, or only --hub FOLDER --push USER/NAME, which uploads an existing folder")
     if args.push and args.push.count("/") != 1:
         parser.error(f"--push {args.push}: give USER/NAME")
     if args.photos and (args.dataset or args.num_images is not None):

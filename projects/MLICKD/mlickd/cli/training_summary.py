@@ -60,7 +60,7 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
         others = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
         # The configuration in the folder of a resumed run has the folder and schedule of stage 1.
         if os.path.abspath(config_file) == os.path.abspath(os.path.join(cfg.OUTPUT_DIR, "config.yaml")):
-            return "the first command of stage 1, with --kd-stage prediction, and without MODEL.WEIGHTS"
+            return "repeat the first command of stage 1, with --kd-stage prediction and without MODEL.WEIGHTS"
         return shlex.join([*train, config_file, "--kd-stage", "prediction", *processes, *others])
     return shlex.join(["mlickd", "predict", "PHOTOS", "--model", cfg.OUTPUT_DIR])
 

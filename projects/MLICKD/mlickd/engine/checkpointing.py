@@ -107,7 +107,8 @@ class RunCheckpointer(Checkpointer):
         content |= {key: thing.state_dict() for key, thing in self.checkpointables.items()} | kwargs
         file_name = f"{name}.pth"
         if name == FINAL:  # if the run is killed during its evaluation, earlier results must not look like its own
-            self._remove_results()
+            for path in self._results():
+                path.unlink() if path.is_file() else shutil.rmtree(path)
         logger.info("Saving checkpoint to %s", self.folder / file_name)
         with atomic_writer(self.folder / file_name, self._remedy()) as file:
             torch.save(content, file)
@@ -121,7 +122,7 @@ class RunCheckpointer(Checkpointer):
         write_atomic(self.folder / _LAST, last_filename_basename, self._remedy())
 
     def forget_earlier_run(self, weights: str = "") -> None:
-        """Rename the checkpoints of an earlier run in the same folder, and remove its results.
+        """Rename the checkpoints and results of an earlier run in the same folder.
 
         ``weights``, the checkpoint that the new run starts from, keeps its name: the same command needs it again if the
         run is killed before its first checkpoint.
@@ -130,11 +131,11 @@ class RunCheckpointer(Checkpointer):
             return
         kept = Path(weights or ".").resolve()
         self._remove_unfinished()
-        self._remove_results()
         # First, so that a run that is killed here does not continue from a checkpoint of the earlier run.
         (self.folder / _LAST).unlink(missing_ok=True)
-        for path in sorted(self.folder.glob("*.pth")):
-            if _EARLIER.fullmatch(path.name) and path.resolve() != kept:
+        checkpoints = [path for path in sorted(self.folder.glob("*.pth")) if _EARLIER.fullmatch(path.name)]
+        for path in (*checkpoints, *self._results()):
+            if path.resolve() != kept:
                 new_names = (f"{path.stem}.previous{'' if n == 1 else n}{path.suffix}" for n in count(1))
                 new_path = next(free for name in new_names if not (free := path.with_name(name)).exists())
                 path.rename(new_path)
@@ -185,10 +186,10 @@ class RunCheckpointer(Checkpointer):
             for name in remove_unfinished(folder):
                 logger.info("Removed %s, an unfinished file of a killed run", folder / name)
 
-    def _remove_results(self) -> None:
-        for suffix in ("", "_TTA"):
-            (self.folder / f"results{suffix}.json").unlink(missing_ok=True)
-            shutil.rmtree(self.folder / f"inference{suffix}", ignore_errors=True)
+    def _results(self) -> list[Path]:
+        """Return the existing files and folders with results of evaluations."""
+        names = ("results.json", "results_TTA.json", "inference", "inference_TTA")
+        return [path for name in names if (path := self.folder / name).exists()]
 
     def _remedy(self) -> str:
         complete = [name for name in saved_checkpoints(self.folder) if (self.folder / name).exists()]

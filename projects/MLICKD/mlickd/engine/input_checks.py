@@ -57,15 +57,18 @@ def check_inputs(
 
 def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:
     """Check that the backbone accepts images of all sizes, because some networks accept only one size."""
-    backbone = getattr(model, "student", model).backbone
-    parameter = next(backbone.parameters())
-    divisor = max(backbone.size_divisibility, 1)
-    for size in {cfg.INPUT.SIZE_TEST, *(() if eval_only else cfg.INPUT.SIZES_TRAIN)} if parameter.is_meta else ():
+    backbone = getattr(model, "student", model).backbone.eval()
+    device, divisor = next(backbone.parameters()).device, max(backbone.size_divisibility, 1)
+    sizes = {cfg.INPUT.SIZE_TEST, *(() if eval_only else cfg.INPUT.SIZES_TRAIN)}
+    sizes.update(cfg.TEST.AUG.MIN_SIZES if cfg.TEST.AUG.ENABLED else ())
+    for size in sizes if device.type == "meta" else ():
         side = -(-size // divisor) * divisor
         try:
             with torch.no_grad():
-                backbone(torch.zeros(1, 3, side, side, device=parameter.device))
-        except (AssertionError, RuntimeError, ValueError) as error:
+                backbone(torch.zeros(1, 3, side, side, device=device))
+        except InputError:
+            raise
+        except Exception as error:  # networks raise many kinds of errors
             if "meta" in f"{error}":  # an operation that needs values
                 continue
             raise InputError(

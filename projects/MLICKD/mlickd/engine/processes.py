@@ -10,7 +10,6 @@ import socket
 import sys
 import tempfile
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -134,17 +133,16 @@ def max_over_processes(number: int | torch.Tensor) -> int:
     return int(value)
 
 
-def distributed_model(model: nn.Module) -> nn.Module:
+def distributed_model(model: nn.Module, *, find_unused_parameters: bool) -> nn.Module:
     """Return the model in ``DistributedDataParallel``; in a single process the model itself."""
     device_ids = [comm.get_local_rank()] if next(model.parameters()).is_cuda else None
     # Forward passes must not synchronize buffers: in an evaluation, some processes have fewer batches than others.
     # PyTorch has renamed this option.
     parameters = inspect.signature(DistributedDataParallel).parameters
     option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
-    # Layers after the last map that a loss needs do not get gradients, for example in stage 1. If all layers get
-    # gradients, PyTorch warns about the search for others.
-    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-    return create_ddp_model(model, device_ids=device_ids, find_unused_parameters=True, **{option: False})
+    return create_ddp_model(
+        model, device_ids=device_ids, find_unused_parameters=find_unused_parameters, **{option: False}
+    )
 
 
 def lock_output_dir(folder: str) -> None:

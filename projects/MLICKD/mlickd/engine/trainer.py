@@ -13,7 +13,7 @@ from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
-from detectron2.modeling import build_model
+from detectron2.modeling import FPN, build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from torch import nn
@@ -57,8 +57,6 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         lock_output_dir(cfg.OUTPUT_DIR)
-        if comm.is_main_process():
-            write_run_files(cfg)
         self.kind = model_class(cfg)
         if teachers is None:
             teachers = load_teacher_configs(cfg) if needs_knowledge(cfg) else {}
@@ -68,7 +66,7 @@ class Trainer(DefaultTrainer):
             compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
-        model = distributed_model(model)
+        model = distributed_model(model, find_unused_parameters=_has_unused_layers(model))
         self._trainer = TrainingLoop(
             model,
             data_loader,
@@ -174,6 +172,8 @@ class Trainer(DefaultTrainer):
             hooks.append(DistillationHook(self.knowledge, read_ahead=bool(cfg.KD.CACHE)))
         if cfg.TENSORBOARD.IMAGES > 0 and comm.is_main_process():
             hooks.append(writers.TrainingViewsHook(cfg, self.data_loader))
+        if self.kind.student_architecture and comm.is_main_process():
+            hooks.append(SaveStudentHook())  # before the last evaluation, which a signal may end
         saving: list[HookBase] = []
         for hook in super().build_hooks():
             if isinstance(hook, PeriodicCheckpointer):
@@ -183,8 +183,6 @@ class Trainer(DefaultTrainer):
             elif cfg.KD.STAGE != "feature" or cfg.TEST.EVAL_PERIOD > 0:
                 hooks += [hook, *self._further_evaluations()]
         if comm.is_main_process():
-            if self.kind.student_architecture:
-                hooks.append(SaveStudentHook())
             hooks.append(writers.WriteEvaluationHook(self._curves))
         # The checkpoint is the last file of an iteration. If the run is killed earlier, it repeats the iteration.
         self._stop = StopHook()
@@ -248,8 +246,19 @@ class Trainer(DefaultTrainer):
             comm.synchronize()
             self.checkpointer.forget_earlier_run(self.cfg.MODEL.WEIGHTS)
         if comm.is_main_process():
+            write_run_files(self.cfg)
             writers.remove_repeated_metrics(Path(self.cfg.OUTPUT_DIR) / writers.METRICS, self.start_iter)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
+
+
+def _has_unused_layers(model: nn.Module) -> bool:
+    """Return whether layers of the backbone may not get gradients, because no loss needs their maps."""
+    student, distiller = getattr(model, "student", model), getattr(model, "feature_distiller", None)
+    used = {name for _, name in distiller.pairs} if distiller else set()
+    if getattr(model, "stage", "") != "feature":
+        used.add(student.roi_heads.in_feature if student.is_detector else student.head.in_feature)
+    *_, deepest = student.backbone.output_shape()
+    return deepest not in used or isinstance(student.backbone, FPN)
 
 
 def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:

@@ -126,9 +126,9 @@ class TrainingLoop(SimpleTrainer):
         Raises:
             InputError: the state is of another optimizer, or of other groups of parameters.
         """
-        # Options of each group, such as momentum, and its number of parameters.
+        # The kind of the optimizer, and the number of parameters of each group.
         groups, saved = (
-            [(sorted(group), len(group["params"])) for group in optimizer["param_groups"]]
+            [("betas" in group, len(group["params"])) for group in optimizer["param_groups"]]
             for optimizer in (self.optimizer.state_dict(), state_dict["optimizer"])
         )
         if groups != saved:

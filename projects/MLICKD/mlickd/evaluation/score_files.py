@@ -122,10 +122,8 @@ def find_results(folder: str | os.PathLike[str], dataset: str) -> Path:
     if it has evaluated the final checkpoint at the same image size and with the same protocol.
     """
     trained, later = (Path(folder, part, "inference", dataset) for part in ("", "evaluation"))
-    if not trained.exists():
-        return later
     report, first = _read_report(later), _read_report(trained)
-    if not report or any(report.get(key) != first.get(key) for key in ("protocol", "image_size")):
+    if not report or first and any(report.get(key) != first.get(key) for key in ("protocol", "image_size")):
         return trained
     final = [path for name in ("model_final.pth", "student.pth") if (path := Path(folder, name)).is_file()]
     is_final = report.get("checkpoint") in [{"sha256": file_digest(path)} for path in final]

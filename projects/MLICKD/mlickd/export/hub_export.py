@@ -39,7 +39,7 @@ def write_hub_folder(
             timm cannot load needs a package of the extra ``export``.
     """
     if folder.is_dir() and any(folder.iterdir()):  # the user may have edited the card
-        raise InputError(f"--hub {folder}: is not empty; name a new folder")
+        raise InputError(f"--hub {folder}: is not empty; name a new folder, or leave out --run to upload this one")
     cfg, model, run = load_student(run)
     teacher = None
     with suppress(InputError):  # the student has no teacher, or the teacher is not here

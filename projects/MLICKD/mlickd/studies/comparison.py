@@ -17,7 +17,14 @@ from mlickd.errors import InputError
 from mlickd.evaluation.intervals import Spread, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import require_file
-from mlickd.runs import STUDENT_CHECKPOINT, find_report, multilabel_results, multilabel_results_path, run_config
+from mlickd.runs import (
+    STUDENT_CHECKPOINT,
+    data_record,
+    find_report,
+    multilabel_results,
+    multilabel_results_path,
+    run_config,
+)
 
 from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method
@@ -215,7 +222,9 @@ class Comparison:
     def _teacher(self, seed: int) -> Model:
         if self.teacher:
             teacher = Model(TEACHER, None, self.teacher, self.test)
-            self.models += [teacher] if teacher.report_path.is_file() else []
+            if teacher.report_path.is_file():
+                self._check_protocol(teacher)
+                self.models.append(teacher)
             return teacher
         name, method = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER, self.teacher_method.for_seed(seed)
         method = method.for_images(count_training_images(method.cfg))
@@ -223,6 +232,21 @@ class Comparison:
         job = self._training(name, method, seed, inputs=inputs, depends_on=self._proposal_jobs)
         self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
         return self.models[-1]
+
+    def _check_protocol(self, teacher: Model) -> None:
+        """Check that a given teacher was evaluated with the options and labels of the students."""
+        test, report = self.methods[0].cfg.TEST, teacher.report
+        expected = {"threshold": test.THRESHOLD, "topk": test.TOP_K, "ap": test.AVERAGE_PRECISION}
+        wrong = [
+            f"{key} {report['protocol'].get(key)}" for key in expected if report["protocol"].get(key) != expected[key]
+        ]
+        if report.get("data", {}).get("sha256") != data_record(self.test)["sha256"]:
+            wrong.append(f"other labels of {self.test}")
+        if wrong:
+            raise InputError(
+                f"--teacher {self.teacher}: was evaluated with {', '.join(wrong)}; evaluate it again with "
+                "`mlickd train --eval-only`"
+            )
 
     def _student(self, method: Method, seed: int, teacher: Model, group: Sequence[Method]) -> Model:
         """Return a student of ``teacher``, unless the method names another; the methods of ``group`` share a cache."""

@@ -245,15 +245,20 @@ def _stored_method(path: Path) -> str:
 
 
 def _duplicates(images: dict[str, list[CheckedImage]], statistics: dict[str, LabelStatistics]) -> Iterator[Finding]:
-    """Yield findings about images that occur twice in a dataset or in two splits with labels."""
-    labeled = [name for name in images if statistics[name].num_known.any()]
-    for name, other in combinations_with_replacement(labeled, 2):
+    """Yield findings about images that occur twice in a dataset or in two splits.
+
+    The first dataset is for training. Copies of its images, or within a split, do no harm if they are unlabeled.
+    """
+    unlabeled, first = {name for name in images if not statistics[name].num_known.any()}, next(iter(images), "")
+    for name, other in combinations_with_replacement(images, 2):
+        if {name, other} & unlabeled and (name in (first, other) or {name, other} <= unlabeled):
+            continue
         where = "" if name == other else f" in {name} and in {other}, which makes scores too high"
         for kind, find in (("equal files", equal_files), ("near-duplicates", near_duplicates)):
             pairs = list(find(images[name], images[other]))
             if pairs:
                 severity = "error" if find is equal_files and name != other else "warning"
-                conflicts = sum(first["labels"] != second["labels"] for first, second in pairs)
+                conflicts = sum(one["labels"] != two["labels"] for one, two in pairs)
                 message = f"pairs of {kind}{where}: {len(pairs)}, {conflicts} of them with different labels"
                 examples = [" = ".join(os.path.basename(record["file_name"]) for record in pair) for pair in pairs]
                 yield Finding(severity, name, message, examples)

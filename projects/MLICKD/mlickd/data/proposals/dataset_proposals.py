@@ -75,7 +75,11 @@ def generate_proposals(
         if layout.path(path, number).exists():
             logger.warning("%s: different %s; the shard is made again", layout.path(path, number), ", ".join(fields))
     if others := layout.other_shards(path):
-        logger.warning("%s: has %d files of other images, which are removed at the end", path, len(others))
+        logger.warning(
+            "%s: has %d shards of another list of images; they are removed when the new ones are complete",
+            path,
+            len(others),
+        )
     remaining = [records[index] for number in missing for index in layout.images(number)]
     if len(missing) < len(layout):
         logger.info("%s: %d of %d shards remain to be made", path, len(missing), len(layout))

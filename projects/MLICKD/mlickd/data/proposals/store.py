@@ -24,6 +24,7 @@ import numpy as np
 
 from mlickd.environment import dataset_root
 from mlickd.errors import InputError, shorten_list
+from mlickd.files import remove_unfinished
 from mlickd.tensor_shards import Shard, ShardLayout, find_shards, read_rows, write_shard
 
 from ..parts import whole_name
@@ -216,11 +217,14 @@ def write_store(
         count += sum(1 for _ in iterator)  # runs a generator to its end, with its last checks
         if not count == len(ids) == num_images:
             raise InputError(f"{path}: num_images is {num_images}, but items has {count} images with {len(ids)} ids")
+        if not all(shard.exists() for shard in unfinished):
+            raise InputError(f"{path}: another command has written these proposals at the same time")
         for target in paths:  # a stopped command leaves missing shards, but never a mix of old and new shards
             target.unlink(missing_ok=True)
         for source, target in zip(unfinished, paths, strict=True):
             source.replace(target)
         layout.remove_other_shards(path)
+        remove_unfinished(Path(path))  # of killed commands
     finally:
         for shard in unfinished:
             shard.unlink(missing_ok=True)

@@ -82,11 +82,13 @@ class TimmBackbone(Backbone):
         # Remove the layers that are not used. They would not get gradients.
         if FINAL not in out_features:
             self.model.prune_intermediate_layers(sorted(self._indices.values()), prune_head=True)
-        elif getattr(self.model, "head_hidden_size", None) not in (None, self.model.num_features):
-            # There are layers between the final map and the classifier.
-            self.model.prune_intermediate_layers(list(range(len(infos))), prune_head=True)
-        if hasattr(self.model, "head"):  # may have a normalization in front of the classifier
-            self.model.head = nn.Identity()
+        else:
+            between = getattr(self.model, "head_hidden_size", None) not in (None, self.model.num_features)
+            for part in ("conv_head", "norm_head", "pre_logits") if between else ():
+                if hasattr(self.model, part):
+                    setattr(self.model, part, nn.Identity())
+            if isinstance(getattr(self.model, "head", None), timm.layers.NormMlpClassifierHead):
+                self.model.head = nn.Identity()
         # On a CPU, depthwise convolutions are 1.2 to 1.3 times faster in this layout. (VGG's convolutions are slower.)
         self.model.to(memory_format=torch.channels_last)
 
