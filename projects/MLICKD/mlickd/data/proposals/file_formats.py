@@ -73,7 +73,7 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     """Read the file of a split, with cell arrays ``boxes``, ``images`` (names) and optionally ``boxScores``.
 
     Examples are `EdgeBoxesVOC2007trainval.mat` of WSDDN, and `voc_2007_trainval.mat` (Selective Search) of Fast R-CNN,
-    OICR and PCL. Files of version 7.3 require h5py.
+    OICR and PCL.
     """
     with _parsing(path, ".mat file with cell arrays boxes (of arrays with 4 columns), images and optionally boxScores"):
         content = _load(path, ("boxes", "images", "boxScores"))
@@ -102,11 +102,8 @@ def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
     """Convert every error of a corrupt file to an InputError."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{path}: is a .mat file of version 7.3 (HDF5), which needs h5py: pip install 'mlickd[matlab]', or save it "
-            "in MATLAB with -v7"
-        ) from error
+    except NotImplementedError as error:  # from SciPy
+        raise InputError(f"{path}: is a .mat file of version 7.3; save it in MATLAB with -v7") from error
     except Exception as error:
         problem = " ".join(str(error).split())
         raise InputError(
@@ -116,28 +113,9 @@ def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
 
 def _load(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
     """Return those of the given fields that the file has. Cell arrays become lists."""
-    try:
-        content = loadmat(path, variable_names=fields, appendmat=False)
-    except NotImplementedError:  # raised by SciPy for version 7.3, which is HDF5
-        return _load_hdf5(path, fields)
+    content = loadmat(path, variable_names=fields, appendmat=False)
     found = {field: content[field] for field in fields if field in content}
     return {field: list(value.ravel()) if value.dtype == object else value for field, value in found.items()}
-
-
-def _load_hdf5(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-
-        def read(node: h5py.Dataset) -> Any:
-            if node.dtype == h5py.ref_dtype:
-                return [read(file[reference]) for reference in node[()].ravel()]
-            if node.attrs.get("MATLAB_class") == b"char":
-                return "".join(map(chr, node[()].ravel()))
-            # MATLAB writes the shape of an empty array instead of its content.
-            return np.zeros((0, 4)) if "MATLAB_empty" in node.attrs else node[()].T
-
-        return {field: read(file[field]) for field in fields if field in file}
 
 
 def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[np.ndarray, np.ndarray | None]:
