@@ -82,7 +82,9 @@ def test_each_process_of_torchrun_uses_a_different_gpu(call_tool, runs: Path, ph
     assert result.status == 0 and taken == [1], result.err
 
 
-def test_topk_and_threshold_choose_the_classes_to_show(call_tool, runs: Path, photos: Path) -> None:
+def test_topk_and_threshold_choose_the_classes_to_show(call_tool, runs: Path, photos: Path, monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # so that the table is not cut
+
     def shown(*options: object) -> list[list[dict]]:
         result = call_tool("predict", photos / "photo 0.jpg", "--model", runs / "distilled", "--json", "-", *options)
         assert result.status == 0, result.err

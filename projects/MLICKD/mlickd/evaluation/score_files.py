@@ -123,11 +123,13 @@ def find_results(folder: str | os.PathLike[str], dataset: str) -> Path:
     """
     trained, later = (Path(folder, part, "inference", dataset) for part in ("", "evaluation"))
     report, first = _read_report(later), _read_report(trained)
-    if not report or first and any(report.get(key) != first.get(key) for key in ("protocol", "image_size")):
-        return trained
     final = [path for name in ("model_final.pth", "student.pth") if (path := Path(folder, name)).is_file()]
-    is_final = report.get("checkpoint") in [{"sha256": file_digest(path)} for path in final]
-    return later if is_final and report.get("date", "") >= first.get("date", "") else trained
+    checkpoint = report.get("checkpoint")
+    is_final = checkpoint is not None and checkpoint in [{"sha256": file_digest(path)} for path in final]
+    if not trained.exists():
+        return trained if checkpoint and not is_final else later
+    same = all(report.get(key) == first.get(key) for key in ("protocol", "image_size"))
+    return later if is_final and same and report.get("date", "") >= first.get("date", "") else trained
 
 
 def _read_report(results: Path) -> dict:
