@@ -41,6 +41,7 @@ LEFT_OUT = {
     r"\bdemo\b": "serves a page until Ctrl-C; test_demo.py uses it",
     " user/": "needs the Hugging Face Hub; test_hub.py replaces it",
     "benchmark": "measures for minutes; test_benchmark.py runs it",
+    "DATALOADER.NUM_WORKERS 0$": "a published comparison takes hours; other commands compare, too",
 }
 # Replacements of data that must be downloaded, and of several processes and seeds.
 STAND_INS = {
