@@ -41,7 +41,7 @@ LEFT_OUT = {
     r"\bdemo\b": "serves a page until Ctrl-C; test_demo.py uses it",
     " user/": "needs the Hugging Face Hub; test_hub.py replaces it",
     "benchmark": "measures for minutes; test_benchmark.py runs it",
-    "DATALOADER.NUM_WORKERS 0$": "a published comparison takes hours; other commands compare, too",
+    "compare .*DATALOADER.NUM_WORKERS 0": "a published comparison takes hours; other commands compare, too",
 }
 # Replacements of data that must be downloaded, and of several processes and seeds.
 STAND_INS = {
@@ -178,7 +178,9 @@ def write_world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(module: str, arguments: list[str]) -> None:
     Path("log").unlink(missing_ok=True)
-    if (option := {"cache_knowledge": "KD.CACHE", "predict": "--save"}.get(module)) in arguments:
+    if (
+        option := {"cache_knowledge": "KD.CACHE", "predict": "--save", "export_student": "--hub"}.get(module)
+    ) in arguments:
         shutil.rmtree(arguments[arguments.index(option) + 1], ignore_errors=True)  # of another command
     assert call(module, arguments).wait() == 0, f"{shlex.join([module, *arguments])}\n{Path('log').read_text()[-3000:]}"
 
