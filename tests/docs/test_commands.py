@@ -86,14 +86,11 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp
     return [(line.strip(), text) for line, text in lines if COMMAND.match(line) and not OTHERS.search(line)]
 
 
-def expand(line: str, text: str = "") -> tuple[str, list[str]]:
+def expand(line: str) -> tuple[str, list[str]]:
     """Return the module of a command and its arguments, expanded by bash, after the replacements, for a small model."""
     for pattern, stand_in in STAND_INS.items():
         line = re.sub(pattern, stand_in, line)
-    variables = "\n".join(re.findall(r'^ +([A-Z]+=".*")$', text, re.MULTILINE))
-    script = (
-        f'python() {{ cat > stdin; printf "%s\\n" "$@"; }}; mlickd() {{ python mlickd "$@"; }}\n{variables}\n{line}'
-    )
+    script = f'python() {{ cat > stdin; printf "%s\\n" "$@"; }}; mlickd() {{ python mlickd "$@"; }}\n{line}'
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
     name, *arguments = subprocess.run(["bash", "-c", script], check=True, **pipes).stdout.splitlines()
     module = TOOL.fullmatch(name)[1] or COMMANDS[arguments.pop(0)]
@@ -114,8 +111,8 @@ def test_commands_are_accepted(commands: list[tuple[str, str]], monkeypatch: pyt
         raise EOFError
 
     monkeypatch.setattr(CommandParser, "parse_args", parse_only)
-    for line, text in commands:
-        module, arguments = expand(line, text)
+    for line, _ in commands:
+        module, arguments = expand(line)
         monkeypatch.setattr("sys.argv", [f"tools/{module}.py", *arguments])
         with pytest.raises(EOFError):
             importlib.import_module(f"mlickd.cli.{module}").main()
@@ -192,8 +189,8 @@ def test_commands_run(commands: list[tuple[str, str]], monkeypatch: pytest.Monke
     write_world(monkeypatch)
     left_out = [line for part in LEFT_OUT for line, _ in commands if re.search(part, line)]
     done: list[tuple[str, list[str]]] = []
-    for line, text in commands:
-        if line not in left_out and ((command := expand(line, text)) not in done or command[0] == "cross_fit"):
+    for line, _ in commands:
+        if line not in left_out and ((command := expand(line)) not in done or command[0] == "cross_fit"):
             run(*command)  # cross-fitting again, because its commands have one output
             done.append(command)
     print(f"{len(commands)} commands: {len(done)} different ones ran, {len(left_out)} are left out")

@@ -134,8 +134,8 @@ def build_proposer(cfg: CfgNode) -> partial:
     if method not in PROPOSAL_METHODS:
         names = ", ".join(name for name, _ in PROPOSAL_METHODS)
         raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {method}: is none of {names}, so it cannot run on new photos; make a store of "
-            "them, or set another METHOD"
+            f"DATASETS.PROPOSALS.METHOD {method}: is not one of {names}, so it cannot run on new photos; make a store "
+            "of them, or set another METHOD"
         )
     logger.info("Generating proposals of new photos with %s", method)
     return partial(propose, method=method, parameters=complete_parameters(method, parameters))

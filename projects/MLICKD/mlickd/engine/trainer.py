@@ -254,9 +254,10 @@ class Trainer(DefaultTrainer):
 def _has_unused_layers(model: nn.Module) -> bool:
     """Return whether layers of the backbone may not get gradients, because no loss needs their maps."""
     student, distiller = getattr(model, "student", model), getattr(model, "feature_distiller", None)
-    used = {name for _, name in distiller.pairs} if distiller else set()
+    used = {name for _, name in getattr(distiller, "pairs", ())}
     if getattr(model, "stage", "") != "feature":
-        used.add(student.roi_heads.in_feature if student.is_detector else student.head.in_feature)
+        heads = student.roi_heads if student.is_detector else getattr(student, "head", None)
+        used.add(getattr(heads, "in_feature", ""))  # a custom model may have other heads
     *_, deepest = student.backbone.output_shape()
     return deepest not in used or isinstance(student.backbone, FPN)
 

@@ -201,8 +201,10 @@ def run_jobs(
 
     with lock_study(root):
         count, waiting = len(jobs_to_run(first)), jobs_to_run([*first, *jobs])
-        for job in waiting:
-            job.write_record({key: value for key, value in job.record().items() if key != "failure"})
+        for job in waiting:  # an earlier failure must not be reported again
+            record = job.record()
+            if record.pop("failure", ""):
+                job.write_record(record)
         with ThreadPoolExecutor(len(waiting) or 1) as pool:
             try:
                 for job in waiting[:count]:
