@@ -7,14 +7,13 @@ import contextlib
 import html
 import inspect
 import io
-import json
 import os
 import pkgutil
+import posixpath
 import re
 import runpy
 import sys
 import textwrap
-from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
 from unittest import mock
@@ -29,45 +28,48 @@ from mkdocs.utils import get_relative_url
 
 from mlickd.cli import COMMANDS, GROUPS
 from mlickd_docs.configuration import read_sections, render_sections
-from mlickd_docs.inclusion import Inclusions
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PROJECT = ROOT / "projects" / "MLICKD"
 CONFIGURATION = "configuration.md"
 SECTIONS = read_sections((PROJECT / "mlickd" / "config.py").read_text(encoding="utf-8"))
 KEYS = {key for entries in SECTIONS.values() for entry in entries for key in entry.keys}
 # Formulas as pymdownx.arithmatex writes them in its generic mode.
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-
-_inclusions: Inclusions
+_LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
+NOTEBOOK = "projects/MLICKD/notebooks/walkthrough.ipynb"
+# Files of the repository, and the page that shows them.
+SHOWN = {"projects/MLICKD/mlickd/config.py": CONFIGURATION, NOTEBOOK: "walkthrough.ipynb"}
+for file in DOCS.glob("*.md"):
+    text = file.read_text(encoding="utf-8")
+    SHOWN.update(dict.fromkeys(re.findall(r'include\("(.+)"\)', text), file.name))
+    for arguments in re.findall(r"<!-- results\((.*?)\) -->", text, re.DOTALL):
+        names = re.findall(r'(\w+)="', arguments)
+        SHOWN.update({f"projects/MLICKD/results/{name}.json": file.name for name in names})
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Record which page shows each included section, and add a font for formulas."""
-    global _inclusions
-    try:
-        _inclusions = Inclusions(ROOT, {file.src_uri: file.content_string for file in files.documentation_pages()})
-    except LookupError as error:
-        raise PluginError(str(error)) from error
+    """Add a font for formulas, and the notebook."""
     # STIX Two Math (SIL Open Font License). System fonts often lack sizes and positions that formulas need.
     font = str(package_files("ziamath.fonts") / "STIXTwoMath-Regular.ttf")
     files.append(File.generated(config, "assets/maths.ttf", abs_src_path=font))
+    files.append(File.generated(config, SHOWN[NOTEBOOK], abs_src_path=str(ROOT / NOTEBOOK)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Fill in the template of a page."""
+    """Fill in the template of a page, and change links to files of the repository to links to pages."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals = {
         "code": code,
         "command": command,
         "commands": commands,
         "configuration_keys": lambda: render_sections(SECTIONS),
-        "include": partial(_inclusions.include, page.file.src_uri),
-        "notebook": notebook,
+        "include": include,
     }
     try:
-        return environment.from_string(markdown).render()
+        return environment.from_string(link_pages(markdown, "docs")).render()
     except Exception as error:
         raise PluginError(f"{page.file.src_uri}: {error}") from error
 
@@ -88,6 +90,25 @@ def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Fil
         return f'<a class="key" href="{reference}#{key.lower()}"><code>{key}</code></a>'
 
     return re.sub(r"(<a [^>]*>)?<code>([A-Z][A-Z_.]+)</code>", link, text)
+
+
+def include(file: str) -> str:
+    """Return the Markdown of a file of the repository, for a page in the top folder of the documentation."""
+    return link_pages((ROOT / file).read_text(encoding="utf-8"), posixpath.dirname(file))
+
+
+def link_pages(markdown: str, folder: str) -> str:
+    """Change links that are relative to a folder of the repository to links between pages in `docs/`."""
+
+    def link(found: re.Match) -> str:
+        text, (path, anchor, section) = found[1], found[2].partition("#")
+        if not path or "://" in path:
+            return found[0]
+        path = posixpath.normpath(posixpath.join(folder, path))
+        path = SHOWN.get(path) or posixpath.relpath(path, "docs")
+        return f"{text}({path}{anchor}{section})"
+
+    return _LINK.sub(link, markdown)
 
 
 def mathml(formula: re.Match) -> str:
@@ -136,10 +157,3 @@ def commands() -> str:
     for group, members in GROUPS.items():
         parts += [f"## {group}", *(command(COMMANDS[name], name) for name in members)]
     return "\n\n".join(parts)
-
-
-def notebook(file: str) -> str:
-    """Return the Markdown of a notebook, with code in fences."""
-    cells = json.loads((ROOT / file).read_text(encoding="utf-8"))["cells"]
-    texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)

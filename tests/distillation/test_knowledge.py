@@ -19,10 +19,9 @@ OBJECTNESS = torch.tensor([0.1, 0.9, 0.3, 0.2])
 @pytest.mark.parametrize(
     ("options", "kept", "weights"),
     [
-        ({"weight": "teacher", "normalize_weight": False}, [0, 2, 3], [0.4, 0.2, 0.02]),
-        ({"weight": "teacher", "normalize_weight": True}, [0, 2, 3], [1.0, 0.5, 0.05]),
-        ({"weight": "proposal", "normalize_weight": False}, [1, 2, 3], [0.9, 0.3, 0.2]),
-        ({"weight": "proposal", "normalize_weight": False, "top_k": 1}, [1], [0.9]),
+        ({"weight": "teacher"}, [0, 2, 3], [1.0, 0.5, 0.05]),
+        ({"weight": "proposal"}, [1, 2, 3], [1.0, 0.3 / 0.9, 0.2 / 0.9]),
+        ({"weight": "proposal", "top_k": 1}, [1], [1.0]),
         ({"weight": "proposal", "nms_thresh": 1.0, "top_k": 0}, [1, 2, 3, 0], [1.0, 0.3 / 0.9, 0.2 / 0.9, 0.1 / 0.9]),
         ({"weight": "uniform", "nms_thresh": 1.0}, [0, 1, 2, 3], [1.0, 1.0, 1.0, 1.0]),
     ],
@@ -33,20 +32,20 @@ def test_regions_are_selected_by_the_configured_rule(options, kept, weights) -> 
     assert s.tolist() == pytest.approx(weights)
 
 
-@given(st.integers(1, 8), st.sampled_from(["teacher", "proposal", "uniform"]), st.booleans(), st.integers(0, 2**31))
-def test_a_part_of_the_regions_equals_a_selection_from_the_part(count, weight, normalize, seed) -> None:
+@given(st.integers(1, 8), st.sampled_from(["teacher", "proposal", "uniform"]), st.integers(0, 2**31))
+def test_a_part_of_the_regions_equals_a_selection_from_the_part(count, weight, seed) -> None:
     """Without suppression and without a limit, every region of the part is selected."""
     generator = np.random.default_rng(seed)
     class_logits, detection_logits = torch.from_numpy(generator.normal(size=(2, count, 3), scale=2).astype(np.float32))
     boxes, objectness = torch.rand(count, 4), torch.from_numpy(generator.random(count, dtype=np.float32))
-    rule = {"weight": weight, "normalize_weight": normalize, "nms_thresh": 1.0, "top_k": 0}
+    rule = {"weight": weight, "nms_thresh": 1.0, "top_k": 0}
     scores = region_scores(class_logits, detection_logits)
     selected, weights = select_regions(boxes, scores, objectness, **rule)
     features = {"a": torch.arange(count, dtype=torch.float32)[selected][:, None]}
     whole = TeacherOutputs(class_logits, detection_logits, selected, weights, features, {"a": (2, 2)}, weights * 2)
 
     in_view = torch.from_numpy(np.flatnonzero(generator.random(count) < 0.6))
-    part = whole.keep_regions(in_view, weights_from_scores=weight == "teacher", normalize_weight=normalize)
+    part = whole.keep_regions(in_view, weights_from_scores=weight == "teacher")
     rest = region_scores(class_logits[in_view], detection_logits[in_view])
     expected, s = select_regions(boxes[in_view], rest, objectness[in_view], **rule)
     assert sorted(part.selected.tolist()) == sorted(expected.tolist())

@@ -189,16 +189,13 @@ def test_weights_that_timm_cannot_download_are_named(tmp_path, monkeypatch: pyte
         TimmBackbone("mobilenetv3_small_050", pretrained=True)
 
 
-SWIN = ("swin_tiny_patch4_window7_224", 32, 224)
-
-
 @pytest.mark.parametrize(
-    ("name", "stride", "side"), [("tf_efficientnet_lite0", 16, 64), ("convnext_atto", 32, 64), SWIN]
+    ("name", "side"), [("tf_efficientnet_lite0", 64), ("convnext_atto", 64), ("swin_tiny_patch4_window7_224", 224)]
 )
-def test_feature_maps_of_timm_have_the_declared_shapes(name: str, stride: int, side: int) -> None:
-    backbone = TimmBackbone(name, ("stage1", "stride16", "final"), output_stride=stride)
+def test_feature_maps_of_timm_have_the_declared_shapes(name: str, side: int) -> None:
+    backbone = TimmBackbone(name, ("stage1", "stride16", "final"))
     outputs = run(backbone, torch.randn(1, 3, side, side))
-    assert backbone.output_shape()["final"].stride == stride
+    assert backbone.output_shape()["final"].stride == 32
     for feature, shape in backbone.output_shape().items():
         assert outputs[feature].shape == (1, shape.channels, side // shape.stride, side // shape.stride)
 

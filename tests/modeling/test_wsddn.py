@@ -142,7 +142,8 @@ def test_features_of_regions_and_the_mean_of_the_map_are_normalized_and_the_cont
     for batch in (others[:2], others[2:4], others[4:]):
         heads.predict_regions({"conv5": batch}, proposals)
     predictions = heads.eval().predict_regions({"conv5": maps}, proposals)
-    regions = heads.box_head(predictions.pooled * heads.proposal_weights(proposals)[:, None, None, None])
+    pooled = heads.pooler([maps], [p.proposal_boxes for p in proposals])
+    regions = heads.box_head(pooled * heads.proposal_weights(proposals)[:, None, None, None])
 
     def root(x: torch.Tensor) -> np.ndarray:
         return np.sign(x.detach().numpy()) * np.sqrt(np.abs(x.detach().numpy()))

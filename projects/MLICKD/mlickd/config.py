@@ -104,8 +104,6 @@ def _add_model_config(cfg: CfgNode) -> None:
     # Feature maps to return: `stage<k>` (number k in timm's list), `stride<N>` (the deepest map with stride N) or
     # `final` (the map that the model's classifier pools).
     cfg.MODEL.TIMM.OUT_FEATURES = ("final",)
-    # Stride of the deepest map: 32, or 16 or 8 if the model can dilate its last stages.
-    cfg.MODEL.TIMM.OUTPUT_STRIDE = 32
     # Take MODEL.PIXEL_MEAN and MODEL.PIXEL_STD from timm, and set INPUT.FORMAT to RGB.
     cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS = True
     # Start from weights that timm downloads for NAME.
@@ -211,11 +209,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # The regions that are transferred (R'_n for image n), and their weights s'.
     cfg.KD.REGIONS = CfgNode()
-    # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1).
+    # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1). It is
+    # divided by the largest weight of the image.
     cfg.KD.REGIONS.WEIGHT = "teacher"
-    # Divide the weights of an image by the largest weight. WSDDN's scores get smaller with more proposals. Dividing by
-    # the maximum removes this effect from the loss.
-    cfg.KD.REGIONS.NORMALIZE_WEIGHT = True
     # IoU threshold of non-maximum suppression by weight, before the best regions are selected. 1.0: no suppression.
     cfg.KD.REGIONS.NMS_THRESH = 0.5
     # Number of regions per image, the best by weight. 0: all, as in the authors' release.
@@ -230,7 +226,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
     # Features to compare: `pooled` (RoI pooled features, the paper's equation) or `box_head` (after fc6 and fc7 of each
-    # network, the authors' release). LabelEmbeddingDistiller: the teacher's features only.
+    # network, the authors' release). With LabelEmbeddingDistiller, this key selects
+    # only the teacher's features.
     cfg.KD.FEATURE.COMPARE = "pooled"
     # RoIDistiller: resize the student's map bilinearly to the size of the teacher's map before RoI pooling (Psi of the
     # paper).

@@ -10,7 +10,6 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
 
 from .distillers.base import PREDICTION_DISTILLER_REGISTRY, feature_distiller_class
@@ -119,7 +118,7 @@ class DistilledClassifier(nn.Module):
         if self.labeled_fraction < 1:
             all_ignored = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
             samples = [sample if "labels" in sample else {**sample, **all_ignored} for sample in samples]
-        targets = image_label_targets(samples, self.student.num_classes, self.student.device)
+        targets = self.student.label_targets(samples)
         # The label loss is a mean over all images of the batch. Dividing by the expected fraction of labeled images
         # makes it, on average, a mean over labeled images, also if a batch is processed in parts.
         losses = {"loss_label": self.student.label_loss(logits, targets) / self.labeled_fraction}

@@ -76,16 +76,13 @@ class TeacherOutputs:
     context_map: torch.Tensor | None = None
     context_weight: float = 0.0
 
-    def keep_regions(
-        self, in_view: torch.Tensor, *, weights_from_scores: bool, normalize_weight: bool
-    ) -> TeacherOutputs:
+    def keep_regions(self, in_view: torch.Tensor, *, weights_from_scores: bool) -> TeacherOutputs:
         """Return the outputs for the regions in view.
 
         Args:
             in_view: (V,) int64, ascending indices of the regions in view.
             weights_from_scores: compute s' again, as the largest score of a region among the regions in view;
                 otherwise keep s'.
-            normalize_weight: divide s' by its largest value in the image.
         """
         part = replace(self, class_logits=self.class_logits[in_view], detection_logits=self.detection_logits[in_view])
         if self.selected is None:
@@ -98,8 +95,7 @@ class TeacherOutputs:
         if weights_from_scores:
             # The softmax of the detection stream runs over the regions in view only.
             part.region_weights = region_scores(part.class_logits, part.detection_logits).amax(dim=1)[part.selected]
-        if normalize_weight:
-            part.region_weights = _normalize(part.region_weights)
+        part.region_weights = _normalize(part.region_weights)
         part.features = {layer: feature[kept] for layer, feature in self.features.items()}
         if self.proposal_weights is not None:
             part.proposal_weights = self.proposal_weights[kept]
@@ -140,14 +136,11 @@ class TeacherOutputs:
             boxes: (R, 4) float32, all regions in pixels of the student's view.
             temperature: divisor of the logits for the image scores.
         """
-        knowledge = TeacherKnowledge(None, maps=self.maps)
-        if len(boxes) > 0:
-            scores = region_scores(self.class_logits, self.detection_logits, temperature)
-            knowledge.image_scores = scores.sum(dim=0)
+        scores = region_scores(self.class_logits, self.detection_logits, temperature).sum(dim=0)
+        knowledge = TeacherKnowledge(scores if len(boxes) > 0 else None, maps=self.maps)
         if self.context_map is not None:
-            # Without regions, only the context classifier scores the view.
-            mil_scores, weight = (0.0, 1.0) if len(boxes) == 0 else (knowledge.image_scores, self.context_weight)
-            knowledge.image_scores = mix_with_context(mil_scores, self.context_map, weight, temperature)
+            weight = self.context_weight if len(boxes) > 0 else 1.0
+            knowledge.image_scores = mix_with_context(scores, self.context_map, weight, temperature)
         if self.selected is None:
             return knowledge
         return replace(
@@ -167,7 +160,6 @@ def select_regions(
     objectness: torch.Tensor,
     *,
     weight: str = "teacher",
-    normalize_weight: bool = True,
     nms_thresh: float = 0.5,
     top_k: int = 32,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -177,8 +169,8 @@ def select_regions(
         boxes: (R, 4) XYXY.
         region_scores: (R, C) scores of the teacher.
         objectness: (R,) scores of the proposals.
-        weight: s' is ``teacher`` (the largest class score of the region), ``proposal`` (objectness) or ``uniform``.
-        normalize_weight: divide s' by its largest value in the image.
+        weight: s' is ``teacher`` (the largest class score of the region), ``proposal`` (objectness) or ``uniform``,
+            divided by its largest value among the selected regions.
         nms_thresh: IoU above which the region with the smaller s' is dropped; 1 keeps all regions.
         top_k: number of regions with the largest s' to keep; 0 keeps all.
 
@@ -195,8 +187,7 @@ def select_regions(
         keep = weights.argsort(descending=True, stable=True)
     if top_k > 0:
         keep = keep[:top_k]
-    weights = weights[keep]
-    return keep, _normalize(weights) if normalize_weight else weights
+    return keep, _normalize(weights[keep])
 
 
 def _normalize(weights: torch.Tensor) -> torch.Tensor:

@@ -11,14 +11,15 @@ from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, Instances
 
+from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.meta_arch import mirrored_view
-from mlickd.modeling.roi_heads import RegionPredictions
+from mlickd.modeling.roi_heads import RegionPredictions, pooler_arguments
 
 from .distillers.base import check_layers
 from .knowledge import TeacherKnowledge, TeacherOutputs, select_regions
 from .knowledge_request import MAP_KINDS, KnowledgeRequest
-from .teacher_config import load_teacher_config, pooler_arguments
+from .teacher_config import load_teacher_config
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +36,21 @@ class FrozenTeacher:
             request: features and maps to compute in addition to the logits of all regions.
 
         Raises:
-            InputError: the teacher's checkpoint does not fit its configuration, or a layer is missing.
+            InputError: the teacher's checkpoint does not fit its configuration, a layer is missing, or the backbone
+                pads images of the teacher's size.
         """
         self.model = build_model(teacher_cfg)
+        size, divisor = teacher_cfg.INPUT.SIZE_TEST, max(self.model.backbone.size_divisibility, 1)
+        if size % divisor:  # a student has no padding
+            raise InputError(
+                f"KD.TEACHER.WEIGHTS: the backbone of the teacher pads images of {size} pixels (INPUT.SIZE_TEST in its "
+                f"config.yaml) to a multiple of {divisor}; train it with such a size"
+            )
         load_checkpoint(self.model, teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
         self.model.eval().requires_grad_(False)
         logger.info("Teacher: %s, at %d pixels", teacher_cfg.MODEL.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
         self.request = request
-        self.flip = teacher_cfg.KD.TEACHER.FLIP
+        self.flip = cfg.KD.TEACHER.FLIP
         self.rule = {key.lower(): value for key, value in cfg.KD.REGIONS.items()}
         self.after_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
@@ -67,7 +75,7 @@ class FrozenTeacher:
             flipped = self.model.predict_regions(images, regions)[1]
             if flipped.context_maps is not None:
                 flipped.context_maps = flipped.context_maps.flip(-1)
-            predictions = average_streams([predictions, flipped])
+            predictions = average_streams(predictions, flipped)
         streams = (predictions.class_logits, predictions.detection_logits)
         outputs = [TeacherOutputs(*both) for both in zip(*(s.split(predictions.counts) for s in streams), strict=True)]
         if predictions.context_maps is not None:
@@ -102,8 +110,6 @@ class FrozenTeacher:
         for layer, stride in self.strides.items():
             if self.after_box_head:
                 features = split_and_select(predictions.embeddings)
-            elif layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions from this map
-                features = split_and_select(predictions.pooled)
             else:
                 in_cells = [Boxes(b.tensor / stride) for b in boxes]
                 features = self.pooler([maps[layer]], in_cells).split([len(b) for b in boxes])
@@ -139,8 +145,8 @@ class LiveTeacher:
         ]
 
 
-def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictions:
-    """Return, for both streams, logits whose softmax is the mean of the softmaxes of several views.
+def average_streams(plain: RegionPredictions, mirrored: RegionPredictions) -> RegionPredictions:
+    """Return, for both streams, logits whose softmax is the mean of the softmaxes of two views.
 
     The result has logits, so everything that uses the logits of one view still applies, such as temperatures and the
     regions of a crop. The score of a region is the product of the two means. (Evaluation takes the mean of the
@@ -148,18 +154,19 @@ def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictio
     logits; maps of mirrored views must be flipped back before the call.
 
     Args:
-        predictions: predictions of the same images and regions in each view.
+        plain, mirrored: predictions of the same images and regions in each view.
 
     Returns:
         The predictions of the first view, with the new logits.
     """
-    classes = [p.class_logits.log_softmax(dim=1) for p in predictions]
-    regions = [
-        torch.cat([logits.log_softmax(dim=0) for logits in p.detection_logits.split(p.counts)]) for p in predictions
-    ]
-    # The softmaxes of the logarithms of the means are the means, which sum to 1 over the classes or the regions.
-    means = [torch.stack(values).logsumexp(dim=0) - log(len(predictions)) for values in (classes, regions)]
-    averaged = replace(predictions[0], class_logits=means[0], detection_logits=means[1])
+
+    def log_regions(predictions: RegionPredictions) -> torch.Tensor:
+        return torch.cat([logits.log_softmax(dim=0) for logits in predictions.detection_logits.split(plain.counts)])
+
+    # The softmax of the logarithm of a mean is the mean, which sums to 1 over the classes or the regions.
+    classes = torch.logaddexp(plain.class_logits.log_softmax(dim=1), mirrored.class_logits.log_softmax(dim=1))
+    regions = torch.logaddexp(log_regions(plain), log_regions(mirrored))
+    averaged = replace(plain, class_logits=classes - log(2), detection_logits=regions - log(2))
     if averaged.context_maps is not None:
-        averaged.context_maps = torch.stack([p.context_maps for p in predictions]).mean(dim=0)
+        averaged.context_maps = (plain.context_maps + mirrored.context_maps) / 2
     return averaged

@@ -78,8 +78,6 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
     model.BACKBONE.WEIGHTS = ""
     model.TIMM.PRETRAINED = False
     model.DEVICE = cfg.MODEL.DEVICE
-    # The distillation decides how many views the teacher sees.
-    teacher_cfg.KD.TEACHER.FLIP = cfg.KD.TEACHER.FLIP
     teacher_cfg.freeze()
     return teacher_cfg
 
@@ -88,13 +86,3 @@ def check_teachers(teachers: Mapping[str, CfgNode]) -> None:
     """Raise InputError if the checkpoint of a configuration is missing or corrupt, or does not fit it."""
     for teacher_cfg in {id(teacher_cfg): teacher_cfg for teacher_cfg in teachers.values()}.values():
         check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
-
-
-def pooler_arguments(teacher_cfg: CfgNode) -> dict:
-    """Return the arguments of the teacher's RoI pooling, which also pools the regions of the student."""
-    head = teacher_cfg.MODEL.ROI_BOX_HEAD
-    return {
-        "output_size": head.POOLER_RESOLUTION,
-        "sampling_ratio": head.POOLER_SAMPLING_RATIO,
-        "pooler_type": head.POOLER_TYPE,
-    }

@@ -71,9 +71,10 @@ def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module
     backbone, head, side, classes = model.backbone, model.head, cfg.INPUT.SIZE_TEST, cfg.MODEL.NUM_CLASSES
     if not isinstance(backbone, TimmBackbone) or head.in_feature != FINAL or cfg.INPUT.FORMAT != "RGB":
         return None, {}
-    images, stride = torch.rand(2, 3, side, side), cfg.MODEL.TIMM.OUTPUT_STRIDE
-    arguments = {"output_stride": stride} if stride != 32 else {}
-    arguments["global_pool"] = {"average": "avg"}.get(head.pooling, head.pooling)
+    images, arguments = (
+        torch.rand(2, 3, side, side),
+        {"global_pool": {"average": "avg"}.get(head.pooling, head.pooling)},
+    )
     try:
         network = timm.create_model(cfg.MODEL.TIMM.NAME, num_classes=classes, **arguments).eval()
         network.load_state_dict({**network.state_dict(), **backbone.model.state_dict()})

@@ -76,7 +76,7 @@ def load_hub_folder(folder: Path) -> ExportedClassifier:
         texts = {name: value if name == "format" else json.dumps(value) for name, value in config["mlickd"].items()}
         metadata = ExportMetadata.from_properties(texts, CONFIG)
         name, arguments = config["architecture"], config["model_args"]
-        if not timm.is_model(name) or arguments.keys() - {"global_pool", "output_stride"}:  # others may load files
+        if not timm.is_model(name) or arguments.keys() != {"global_pool"}:  # others may load files
             raise ValueError(f"unknown network {name} {arguments}")
         network = timm.create_model(name, num_classes=len(metadata.class_names), **arguments).eval()
         network.load_state_dict(load_file(folder / TIMM))

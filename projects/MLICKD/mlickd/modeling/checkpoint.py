@@ -34,7 +34,7 @@ def read_checkpoint(path: str, field: str, *, mmap: bool = False) -> dict[str, t
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise InputError(f"{field} {path} has no named parameters; give a checkpoint that `mlickd train` wrote")
+        raise InputError(f"{field} {path} contains no named parameters; give a file of weights")
     return content
 
 
@@ -49,7 +49,7 @@ def read_download(path: str, field: str, *, mmap: bool = False) -> dict[str, tor
 
 def read_file(path: str, field: str, *, mmap: bool = False) -> object:
     """Return the content of a file without running code. For arguments and errors see :func:`read_checkpoint`."""
-    require_file(path, field, "train it first, or give another path")
+    require_file(path, field, "correct the path")
     try:
         if path.endswith(".pkl"):
             return _arrays_to_tensors(load_plain_pickle(path))

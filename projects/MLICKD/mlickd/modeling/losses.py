@@ -1,29 +1,13 @@
 """Multi-label losses: scalars, summed over the classes and averaged over the images, as in the paper."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from detectron2.config import CfgNode
 from torch.nn import functional as F
 
-from mlickd.data.records import label_targets
-
-# WSDDN's image scores are clamped to [EPSILON, 1 - EPSILON], because rounding may move their sum to 0 or above 1.
+# The loss of WSDDN clamps image scores to [EPSILON, 1 - EPSILON], as in the authors' release.
 EPSILON = 1e-4
-
-
-def image_label_targets(batched_inputs: Sequence[dict], num_classes: int, device: torch.device) -> torch.Tensor:
-    """Return image labels as a tensor.
-
-    Args:
-        batched_inputs: samples with ``labels`` and optionally ``ignored_labels``, both lists of class indices.
-        num_classes: C.
-        device: device of the result.
-
-    Returns:
-        (N, C) float32: 1 for a present class, 0 for an absent class, -1 for an ignored label.
-    """
-    return torch.from_numpy(label_targets(batched_inputs, num_classes)).to(device, torch.float32)
 
 
 def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -60,10 +44,12 @@ def image_level_binary_cross_entropy(image_scores: torch.Tensor, targets: torch.
     """Return the loss of WSDDN (Bilen & Vedaldi 2016) on image scores that are sums over proposals.
 
     Args:
-        image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[EPSILON, 1 - EPSILON]``.
+        image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[EPSILON, 1 - EPSILON]``. The gradient of a clamped
+            score is the gradient at the limit, so a missed class is still learned.
         targets: (N, C) with 1, 0, and -1 for ignored labels.
     """
-    scores = image_scores.float().clamp(EPSILON, 1 - EPSILON)
+    scores = image_scores.float()
+    scores = scores + (scores.clamp(EPSILON, 1 - EPSILON) - scores).detach()
     positive = targets.clamp(min=0)
     # torch's function for probabilities does not support mixed precision.
     loss = -(positive * scores.log() + (1 - positive) * (1 - scores).log())

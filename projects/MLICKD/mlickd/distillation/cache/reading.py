@@ -56,7 +56,6 @@ class CachedKnowledge:
         request = request or KnowledgeRequest.for_stage(cfg)
         teachers = teachers or load_teacher_configs(cfg)
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
-        self.normalize_weight = cfg.KD.REGIONS.NORMALIZE_WEIGHT
         heads = ROI_HEADS_REGISTRY.get(next(iter(teachers.values())).MODEL.ROI_HEADS.NAME)
         self.weights_from_scores = cfg.KD.REGIONS.WEIGHT == "teacher" and heads.scores_from_streams
         self.caches = {name: DatasetCache(cfg, teacher, name, request) for name, teacher in teachers.items()}
@@ -74,11 +73,7 @@ class CachedKnowledge:
         boxes, (height, width), outputs = self.caches[dataset].read(image_id, mirror=view.mirror)
         moved, in_view = view.regions(boxes, height, width)
         if view.crop is not None:
-            outputs = outputs.keep_regions(
-                torch.from_numpy(in_view),
-                weights_from_scores=self.weights_from_scores,
-                normalize_weight=self.normalize_weight,
-            )
+            outputs = outputs.keep_regions(torch.from_numpy(in_view), weights_from_scores=self.weights_from_scores)
             x0, y0, x1, y1 = view.crop_in_pixels(height, width)
             if view.mirror:
                 x0, x1 = width - x1, width - x0

@@ -18,7 +18,6 @@ from mlickd.files import file_digest, require_file
 # Prefixes of the keys that determine the teacher's outputs, and keys that do not.
 _OUTPUT_KEYS = (
     "MODEL.",
-    "KD.TEACHER.FLIP",
     "INPUT.SIZE_TEST",
     "INPUT.FORMAT",
     "DATASETS.PROPOSALS.TOP_K",
@@ -48,6 +47,7 @@ def cache_settings(
         # The classes of the teacher; an unlabeled dataset may have other classes.
         "classes": class_names(cfg.DATASETS.TRAIN[0]),
         "teacher": file_digest(weights),
+        "KD.TEACHER.FLIP": cfg.KD.TEACHER.FLIP,
     }
     # The cache contains the boxes, so a machine without the proposals can train with it.
     if configured_proposals(cfg, dataset).exists():

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.distillation.knowledge import TeacherKnowledge
-from mlickd.distillation.teacher_config import pooler_arguments
 from mlickd.errors import InputError
+from mlickd.modeling.roi_heads import pooler_arguments
 
 from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller, build_adapter
 
@@ -74,6 +74,8 @@ class RoIDistiller(FeatureDistiller):
         if compares_vectors:
             teacher, fc_dim = teacher_cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.CLASSIFIER.FC_DIM
             found = teacher.NAME, teacher.POOLER_RESOLUTION, teacher.FC_DIM, teacher_cfg.MODEL.WSDDN.FEATURE_NORM
+            if cfg.KD.PREDICTION.FEATURE_LOSS:  # only the student's fc6 and fc7 would have dropout
+                raise InputError("KD.FEATURE.COMPARE box_head is for stage 1; set KD.PREDICTION.FEATURE_LOSS False")
             if box_head is None or found != ("VGGBoxHead", 7, fc_dim, 0):
                 raise InputError(
                     "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher needs "

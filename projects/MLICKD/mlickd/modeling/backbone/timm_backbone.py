@@ -24,19 +24,11 @@ class TimmBackbone(Backbone):
     computes it. Parameters have timm's names with the prefix ``model.``.
     """
 
-    def __init__(
-        self,
-        name: str,
-        out_features: Sequence[str] = (FINAL,),
-        *,
-        output_stride: int = 32,
-        pretrained: bool = False,
-    ):
+    def __init__(self, name: str, out_features: Sequence[str] = (FINAL,), *, pretrained: bool = False):
         """
         Args:
             name: name of the model in timm.
             out_features: names of the feature maps to return.
-            output_stride: stride of the deepest map; below 32, timm dilates the last stages if the model supports that.
             pretrained: whether timm downloads the initial weights.
 
         Raises:
@@ -46,9 +38,8 @@ class TimmBackbone(Backbone):
         import timm  # here, because the import takes a third of a second
 
         super().__init__()
-        dilation = {} if output_stride == 32 else {"output_stride": output_stride}
         try:
-            self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **dilation)
+            self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
         except Exception as error:  # damaged weights can raise any error
             if pretrained and (file := _downloaded_file(name)):
                 read_download(file, f"MODEL.TIMM.PRETRAINED of {name}")
@@ -58,8 +49,7 @@ class TimmBackbone(Backbone):
                     "download them elsewhere, and set MODEL.BACKBONE.WEIGHTS to the file"
                 ) from error
             raise InputError(
-                f"MODEL.TIMM.NAME {name!r} cannot be built with MODEL.TIMM.OUTPUT_STRIDE {output_stride} ({error!r}); "
-                "choose a name that `timm.list_models()` lists, or another stride"
+                f"MODEL.TIMM.NAME {name!r} cannot be built ({error!r}); choose a name that `timm.list_models()` lists"
             ) from error
         infos = list(self.model.feature_info) if hasattr(self.model, "forward_intermediates") else []
         # By name: the index, channels and stride of a map.
@@ -72,8 +62,8 @@ class TimmBackbone(Backbone):
         unknown = sorted(set(out_features) - maps.keys())
         if unknown or not out_features:
             raise InputError(
-                f"MODEL.TIMM.OUT_FEATURES {unknown or 'is empty'}: {name} with output stride {output_stride} has "
-                f"{', '.join(maps) or 'no feature maps'}; choose from them, or another MODEL.TIMM.NAME"
+                f"MODEL.TIMM.OUT_FEATURES {unknown or 'is empty'}: {name} has {', '.join(maps) or 'no feature maps'}; "
+                "choose from them, or another MODEL.TIMM.NAME"
             )
         self._out_features = list(out_features)
         self._indices = {feature: maps[feature][0] for feature in out_features if feature != FINAL}
@@ -122,12 +112,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     """Build a :class:`TimmBackbone` from ``MODEL.TIMM``."""
     if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
         raise InputError("MODEL.BACKBONE.FREEZE_AT is for VGG and ResNet; set MODEL.BACKBONE.FROZEN for a timm model")
-    return TimmBackbone(
-        cfg.MODEL.TIMM.NAME,
-        cfg.MODEL.TIMM.OUT_FEATURES,
-        output_stride=cfg.MODEL.TIMM.OUTPUT_STRIDE,
-        pretrained=cfg.MODEL.TIMM.PRETRAINED,
-    )
+    return TimmBackbone(cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.OUT_FEATURES, pretrained=cfg.MODEL.TIMM.PRETRAINED)
 
 
 def _downloaded_file(name: str) -> str | None:

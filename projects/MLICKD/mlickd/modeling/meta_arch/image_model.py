@@ -12,6 +12,8 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mlickd.data.records import label_targets
+
 
 class ImageModel(nn.Module):
     """A model with C classes and a backbone that takes normalized images.
@@ -93,6 +95,14 @@ class ImageModel(nn.Module):
         batch = ImageList.from_tensors([self.normalize(torch.stack(list(images)))], self.backbone.size_divisibility)
         height, width = images[0].shape[-2:]
         return ImageList(batch.tensor[0], [(height, width)] * len(images))
+
+    def label_targets(self, batched_inputs: Sequence[dict]) -> torch.Tensor:
+        """Return the image labels (N, C), float32: 1 for a present class, 0 for an absent class, -1 for an ignored one.
+
+        Args:
+            batched_inputs: samples with ``labels`` and optionally ``ignored_labels``, both lists of class indices.
+        """
+        return torch.from_numpy(label_targets(batched_inputs, self.num_classes)).to(self.device, torch.float32)
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Convert (..., 3, H, W) pixels from 0 to 255 into the float32 input of the backbone, on the model's device."""

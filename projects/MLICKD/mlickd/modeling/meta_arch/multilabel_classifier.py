@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import build_label_loss, image_label_targets, multilabel_binary_cross_entropy_with_logits
+from mlickd.modeling.losses import build_label_loss, multilabel_binary_cross_entropy_with_logits
 from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .image_model import ImageModel
@@ -113,7 +113,7 @@ class MultiLabelClassifier(ImageModel):
         """
         Args:
             head: classifier of the backbone's maps.
-            label_loss: function of logits (N, C) and targets (N, C) as :func:`image_label_targets` returns them.
+            label_loss: function of logits (N, C) and targets (N, C) of :meth:`label_targets`.
             image_model: arguments of :class:`ImageModel`.
         """
         super().__init__(**image_model)
@@ -140,7 +140,7 @@ class MultiLabelClassifier(ImageModel):
         images = self.preprocess([sample["image"] for sample in batched_inputs])
         logits = self.head(self.backbone(images.tensor))
         if self.training:
-            targets = image_label_targets(batched_inputs, self.num_classes, self.device)
+            targets = self.label_targets(batched_inputs)
             return {"loss_label": self.label_loss(logits, targets)}
         return [{"image_scores": scores} for scores in logits.sigmoid()]
 

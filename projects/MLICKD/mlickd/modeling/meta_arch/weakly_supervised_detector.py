@@ -12,7 +12,6 @@ from detectron2.structures import Instances
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.roi_heads import RegionPredictions
 
 from .image_model import ImageModel
@@ -35,7 +34,7 @@ class WeaklySupervisedDetector(ImageModel):
         super().__init__(**image_model)
         if not hasattr(roi_heads, "predict_regions"):  # heads of Detectron2, which need boxes
             name = type(roi_heads).__name__
-            raise InputError(f"MODEL.ROI_HEADS.NAME {name}: is not weakly supervised; use WSDDNHeads or OICRHeads")
+            raise InputError(f"MODEL.ROI_HEADS.NAME {name} is not weakly supervised; use WSDDNHeads or OICRHeads")
         self.roi_heads = roi_heads
         self._cache_bytes_left = feature_cache_mib << 20 if self.backbone_frozen else 0
         self._uses_cache = self._cache_bytes_left > 0
@@ -71,7 +70,7 @@ class WeaklySupervisedDetector(ImageModel):
         else:
             features = self.backbone(images.tensor)
         proposals = [sample["proposals"].to(self.device) for sample in batched_inputs]
-        targets = image_label_targets(batched_inputs, self.num_classes, self.device)
+        targets = self.label_targets(batched_inputs)
         return self.roi_heads.losses(self.roi_heads.predict_regions(features, proposals), proposals, targets)
 
     def _cached_features(self, images: torch.Tensor, pixels: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:

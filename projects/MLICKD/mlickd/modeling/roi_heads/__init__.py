@@ -2,7 +2,14 @@
 
 from .box_heads import AveragePoolBoxHead, VGGBoxHead
 from .oicr import OICRHeads
-from .wsddn import RegionPredictions, WSDDNHeads, mix_with_context, normalize_features, region_scores
+from .wsddn import (
+    RegionPredictions,
+    WSDDNHeads,
+    mix_with_context,
+    normalize_features,
+    pooler_arguments,
+    region_scores,
+)
 
 __all__ = [
     "AveragePoolBoxHead",
@@ -12,5 +19,6 @@ __all__ = [
     "WSDDNHeads",
     "mix_with_context",
     "normalize_features",
+    "pooler_arguments",
     "region_scores",
 ]

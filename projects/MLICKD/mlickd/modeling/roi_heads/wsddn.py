@@ -59,14 +59,14 @@ def normalize_features(features: torch.Tensor, norm: float) -> torch.Tensor:
 
 
 def mix_with_context(
-    mil_scores: torch.Tensor | float, context_map: torch.Tensor, weight: float, temperature: float = 1.0
+    mil_scores: torch.Tensor, context_map: torch.Tensor, weight: float | torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
     """Mix the image scores of the two streams with the context classifier's scores, which depend on the whole view.
 
     Args:
         mil_scores: (..., C), the sums of the region scores.
         context_map: (..., C, H, W) logits of the context classifier at each cell; the logit of a view is their mean.
-        weight: w, the weight of the context score.
+        weight: w, the weight of the context score; 1 for a view without regions, whose ``mil_scores`` are 0.
         temperature: divisor of the logit of the context.
 
     Returns:
@@ -76,12 +76,21 @@ def mix_with_context(
     return (1 - weight) * mil_scores + weight * context.sigmoid()
 
 
+def pooler_arguments(cfg: CfgNode) -> dict:
+    """Return the arguments of the teacher's RoI pooling, which also pools the regions of the student."""
+    head = cfg.MODEL.ROI_BOX_HEAD
+    return {
+        "output_size": head.POOLER_RESOLUTION,
+        "sampling_ratio": head.POOLER_SAMPLING_RATIO,
+        "pooler_type": head.POOLER_TYPE,
+    }
+
+
 @dataclass
 class RegionPredictions:
     """The outputs of the heads for all M regions of a batch of N images.
 
     Attributes:
-        pooled: (M, D, P, P) RoI features before they are weighted by the proposals' scores.
         embeddings: (M, E) inputs of both streams: outputs of the box head for the weighted features, normalized if
             ``feature_norm`` is above 0.
         class_logits: (M, C) outputs of the class stream.
@@ -91,7 +100,6 @@ class RegionPredictions:
         context_weight: see :func:`mix_with_context`.
     """
 
-    pooled: torch.Tensor
     embeddings: torch.Tensor
     class_logits: torch.Tensor
     detection_logits: torch.Tensor
@@ -113,7 +121,8 @@ class RegionPredictions:
         scores = self.mil_scores()
         if self.context_maps is None:
             return scores
-        return mix_with_context(scores, self.context_maps, self.context_weight)
+        weights = scores.new_tensor([self.context_weight if count else 1.0 for count in self.counts])
+        return mix_with_context(scores, self.context_maps, weights[:, None])
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -209,12 +218,7 @@ class WSDDNHeads(nn.Module):
         pooled_shape = ShapeSpec(channels=shape.channels, height=resolution, width=resolution)
         return {
             "in_feature": in_feature,
-            "pooler": ROIPooler(
-                output_size=resolution,
-                scales=(1.0 / shape.stride,),
-                sampling_ratio=cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
-                pooler_type=cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
-            ),
+            "pooler": ROIPooler(scales=(1.0 / shape.stride,), **pooler_arguments(cfg)),
             "box_head": build_box_head(cfg, pooled_shape),
             "num_classes": cfg.MODEL.NUM_CLASSES,
             "score_weighting": cfg.MODEL.WSDDN.SCORE_WEIGHTING,
@@ -240,7 +244,6 @@ class WSDDNHeads(nn.Module):
         embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
         embeddings = normalize_features(embeddings, self.feature_norm)
         return RegionPredictions(
-            pooled=pooled,
             embeddings=embeddings,
             class_logits=self.class_stream(embeddings).float(),
             detection_logits=self.detection_stream(embeddings).float(),
