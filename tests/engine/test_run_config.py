@@ -110,7 +110,6 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
     [
         ("cls", ["DATASETS.TEST", "()"], None, "DATASETS.TEST is empty"),
         ("cls", ["MODEL.BACKBONE.WEIGHTS", "nowhere.pth"], None, "MODEL.BACKBONE.WEIGHTS nowhere.pth"),
-        ("cls", ["TEST.THRESHOLDS", "thresholds.json"], None, "TEST.THRESHOLDS thresholds.json"),
         ("cls", [], "feature", "--kd-stage feature"),
         ("kd", [], None, "--kd-stage .missing.*feature or prediction"),
         ("kd", ["KD.METHOD_STAGES", "('prediction',)"], "feature", "--kd-stage feature.*KD.METHOD_STAGES"),
@@ -142,7 +141,6 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("wsd", ["MODEL.ROI_HEADS.NAME", "NoHeads"], None, "MODEL.ROI_HEADS.NAME"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], None, "StandardROIHeads"),
         ("kd", ["KD.REGIONS.WEIGHT", "best"], None, "KD.REGIONS.WEIGHT"),
-        ("kd", ["KD.TEACHER.WEIGHTS", "output/{dataset}/model_final.pth"], None, "KD.TEACHER.WEIGHTS"),
         ("kd", ["KD.METHOD_STAGES", ("prediction", "feature")], None, "KD.METHOD_STAGES"),
     ],
 )

@@ -10,7 +10,6 @@ import torch
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator, multilabel_metrics
 from mlickd.evaluation.score_files import read_scores
-from mlickd.thresholds import ClassThresholds
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 RECORDS = [
@@ -21,9 +20,6 @@ RECORDS = [
 ]
 TARGETS = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [1, -1, 0, 0]])
 SCORES = np.random.default_rng(0).random((4, 4), dtype=np.float32)
-TUNED = ClassThresholds(
-    CLASSES, [0.2, 0.4, 0.6, 0.8], [0.5] * 4, [3] * 4, 0.5, "pets_val", 9, "abc", "model_final.pth", "def"
-)
 
 
 def evaluator(**options) -> MultiLabelEvaluator:
@@ -77,17 +73,12 @@ def test_scores_that_are_not_probabilities_are_refused():
     assert np.isfinite(score(evaluator(), scores=scores).evaluate()["multilabel"]["mAP"])
 
 
-def test_thresholds_of_other_classes_are_refused_at_once():
-    with pytest.raises(InputError, match="thresholds"):
-        evaluator(class_thresholds=TUNED, class_names=CLASSES[::-1])
-
-
 def test_reports_hold_everything(tmp_path, caplog):
     folder, source = tmp_path / "new" / "place", {"data": {"sha256": "abc"}, "versions": {"mlickd": "1"}}
-    options = {"class_thresholds": TUNED, "provenance": source, "output_dir": str(folder)}
+    options = {"threshold": 0.4, "provenance": source, "output_dir": str(folder)}
     with caplog.at_level(logging.INFO, logger="mlickd.evaluation"):
         results = score(evaluator(**options)).evaluate()["multilabel"]
-    assert results == pytest.approx(in_percent(threshold=TUNED.thresholds))
+    assert results == pytest.approx(in_percent(threshold=0.4))
     report = json.loads((folder / "multilabel_results.json").read_text())
     assert report["metrics"] == pytest.approx(results) and source.items() <= report.items()
     assert list(report["per_class"]) == CLASSES and report["per_class"]["cat"]["positives"] == 2
@@ -95,8 +86,7 @@ def test_reports_hold_everything(tmp_path, caplog):
     assert report["counts"]["classes_without_positives"] == 1
     assert (report["dataset"], report["unit"]) == ("pets_test", "percent")
     protocol = report["protocol"]
-    assert protocol["threshold"] == TUNED.thresholds
-    assert protocol["thresholds_tuned_on"] == {"name": "pets_val", "images": 9, "sha256": "abc"}
+    assert protocol["threshold"] == 0.4
     for text in ("ranking AP", protocol["threshold_rule"], "top-3", "CF1_class_mean"):
         assert text in caplog.text
 

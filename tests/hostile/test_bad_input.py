@@ -169,7 +169,6 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("compare --train tiny_fit --test gone_val --output x", "'gone_val'", None),
     (f"{COMPARE} --method-file mine", "--method-file mine", None),
     (f"{COMPARE} SOLVER.MAX_ITERS 3", "SOLVER.MAX_ITERS", None),
-    ("cross-fit --config-file wsd.yaml --kd-config kd.yaml --dataset tiny_fit --parts 1 --output x", "@1of1", None),
     ("evaluate run run", "give each run once", None),
     ("evaluate run --threshold 50", "--threshold", None),
     ("evaluate run --bootstrap -1", "--bootstrap -1", None),

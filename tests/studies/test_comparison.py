@@ -52,8 +52,8 @@ def compare(tools: QuickTools, methods: tuple[str, ...] = (), files: dict | None
     files = {"light": [tools.folder.parent / "light.yaml"]} if files is None else files
     shared = {"train": settings.pop("train", "tiny_train"), "options": settings["options"]}
     unlabeled, test = settings.pop("unlabeled", ()), settings.pop("test", "tiny_test")
-    chosen = choose_methods(configs, methods, files, output=settings["folder"], unlabeled=unlabeled, **shared)
-    teacher = load_method("teacher", configs.resolve() / "wsd.yaml", **shared)
+    chosen = choose_methods(configs, methods, files, unlabeled=unlabeled, **shared)
+    teacher = load_method("teacher", [configs.resolve() / "wsd.yaml"], **shared)
     return Comparison(teacher, chosen, test, **settings)
 
 
@@ -151,7 +151,7 @@ def test_each_seed_can_have_separate_labels_and_students_learn_from_the_other_im
         for name in ("teacher", "baseline"):
             command = jobs[f"seed{seed}/{name}"].command
             assert f"('tiny_train@{part}of2',)" in command and "DATASETS.UNLABELED" not in command
-    assert jobs["proposals"].command[-2:] == ["tiny_test", "tiny_train"]
+    assert jobs["generate-proposals"].command[-2:] == ["tiny_test", "tiny_train"]
     part = {job.name: job for job in compare(tools, BOTH, test="tiny_test@1of2").jobs()}
     assert part["seed1/baseline"].datasets == ["tiny_train", "tiny_test@1of2"]
     options = ["SOLVER.REFERENCE_IMAGES", str(len(dataset_records("tiny_train", boxes=False)) // 2)]
@@ -375,24 +375,26 @@ def test_incomparable_runs_stop_before_work(tools: QuickTools, settings: dict, t
         compare(tools, **settings)
 
 
-def test_a_method_can_have_separate_parts_teachers_and_cache(tools: QuickTools) -> None:
+def test_a_method_can_have_parts_a_teacher_and_a_cache(tools: QuickTools) -> None:
     root, parts = tools.folder.parent, ["tiny_train@1of2", "tiny_train@2of2"]
-    for part in parts:
-        (root / part).mkdir()
-        torch.save({part: torch.zeros(1)}, root / part / "model_final.pth")
-    weights = root / "{dataset}" / "model_final.pth"
-    (root / "crossed.yaml").write_text(
-        f"KD: {{CACHE: cache, TEACHER: {{WEIGHTS: '{weights}'}}}}\nDATASETS: {{TRAIN: {parts}}}\n"
+    weights, cache = root / "other" / "model_final.pth", root / "cache"
+    weights.parent.mkdir()
+    torch.save({"a": torch.zeros(1)}, weights)
+    (root / "parts.yaml").write_text(
+        f"KD: {{CACHE: '{cache}', TEACHER: {{WEIGHTS: '{weights}'}}}}\nDATASETS: {{TRAIN: {parts}}}\n"
     )
-    tools.add_results("crossed", 1, 0.4)
-    settings = {"methods": (*BOTH, "crossed"), "files": {"crossed": [root / "crossed.yaml"]}, "seeds": [1]}
+    tools.add_results("parts", 1, 0.4)
+    settings = {"methods": (*BOTH, "parts"), "files": {"parts": [root / "parts.yaml"]}, "seeds": [1]}
+    with pytest.raises(InputError, match=f"parts.yaml: KD.CACHE {cache}"):
+        compare(tools, **settings)
+    cache.mkdir()
     comparison = compare(tools, **settings)
-    assert run(comparison) == [] and "crossed" in tools.calls()[1]
-    command = next(job.command for job in comparison.jobs() if "crossed" in job.name)
-    assert str(weights) in command and str(tuple(parts)) in command and "cache" in command
-    torch.save({"other": torch.zeros(1)}, root / parts[1] / "model_final.pth")
+    assert run(comparison) == [] and "parts/feature 1" in tools.calls()
+    command = next(job.command for job in comparison.jobs() if "parts" in job.name)
+    assert str(weights) in command and str(tuple(parts)) in command and str(cache) in command
+    torch.save({"other": torch.zeros(1)}, weights)
     run(compare(tools, **settings))
-    assert tools.calls() == ["crossed/feature 1", "crossed/prediction 1"]
+    assert tools.calls() == ["parts/feature 1", "parts/prediction 1"]
 
 
 def test_datasets_with_the_same_labeled_images_are_recognized(tiny_scenes: Path) -> None:

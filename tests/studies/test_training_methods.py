@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from mlickd.engine import load_config
 from mlickd.errors import InputError
-from mlickd.studies.jobs import lock_study
-from mlickd.studies.training_methods import Method, choose_methods, write_method_file
+from mlickd.studies.training_methods import Method, choose_methods
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METHODS = {
@@ -23,7 +21,7 @@ def choose(folder: Path, *names: str, options: tuple[str, ...] = (), **files: st
     for name, text in (METHODS | files).items():
         paths[name] = [folder / f"{name}.yaml"]
         paths[name][0].write_text(text)
-    settings = {"train": "scenes_train", "options": options, "output": folder / "out"}
+    settings = {"train": "scenes_train", "options": options}
     return choose_methods(CONFIGS / "scenes", names, paths, **settings)
 
 
@@ -36,9 +34,8 @@ def test_a_method_changes_keys_of_the_paper_s_method(tmp_path: Path) -> None:
     iterations = {name: method.iterations for name, method in by_name.items()}
     assert (iterations["baseline"], iterations["distilled"], iterations["light"]) == ([400], [60, 340], [400])
     assert iterations["plain_long"] == [800]
-    cfg = load_config(str(by_name["light"].file), [])
+    cfg = load_config(by_name["light"].config_file, [])
     assert cfg.KD.PREDICTION.WEIGHT == 0.5 and cfg.KD.FEATURE.LAYERS == by_name["distilled"].cfg.KD.FEATURE.LAYERS
-    assert by_name["light"].file == tmp_path / "out/methods/light.yaml"
     (longer,) = choose(tmp_path, "distilled", options=("KD.FEATURE.MAX_ITER", "7"))
     assert longer.iterations == [7, 340]
 
@@ -65,21 +62,14 @@ def test_methods_that_need_the_same_knowledge_share_a_cache(tmp_path: Path) -> N
         (["baseline", "mine"], "KD: {PREDICTION: {DISTILLER: Hintn}}", "mine.yaml: KD.PREDICTION.DISTILLER"),
         (["baseline", "mine"], "MODEL: {META_ARCHITECTURE: WeaklySupervisedDetector}", "mine.yaml"),
         (["baseline", "mine"], "KD: {METHOD_STAGES: ['feature']}", "mine.yaml"),
-        (["knowledge-2"], "", "--methods knowledge-2"),
     ],
 )
 def test_wrong_methods_are_named(names: list[str], text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        choose(tmp_path, *names, mine=text or "KD: {}", **{"knowledge-2": "KD: {}"})
+        choose(tmp_path, *names, mine=text or "KD: {}")
 
 
-def test_a_written_file_has_its_values(tmp_path: Path) -> None:
-    values = {"DATASETS.TRAIN": ("a_train", "b_train"), "KD.REGIONS.TOP_K": 3, "KD.CACHE": "cache"}
-    file = write_method_file(tmp_path / "out", "kd.yaml", [CONFIGS / "scenes/kd.yaml"], values)
-    cfg = load_config(str(file), [])
-    assert (tuple(cfg.DATASETS.TRAIN), cfg.KD.REGIONS.TOP_K, cfg.KD.CACHE) == (("a_train", "b_train"), 3, "cache")
-    assert yaml.safe_load(file.read_text())["KD"] == {"REGIONS": {"TOP_K": 3}, "CACHE": "cache"}
-    with lock_study(tmp_path / "out"):  # a running command reads the file
-        write_method_file(tmp_path / "out", "kd.yaml", [CONFIGS / "scenes/kd.yaml"], values)
-        with pytest.raises(InputError, match="another command runs"):
-            write_method_file(tmp_path / "out", "kd.yaml", [CONFIGS / "folder/kd.yaml"], values)
+@pytest.mark.parametrize("name", ["teacher", "knowledge-2", "a/b"])
+def test_methods_do_not_have_the_names_of_other_folders(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--method-file {name}"):
+        choose_methods(CONFIGS / "scenes", [], {name: [tmp_path / "mine.yaml"]}, train="scenes_train", options=())

@@ -1,6 +1,5 @@
 """Thresholds of the classes of a finished run, and an evaluation that uses them."""
 
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -8,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.untrained_run import save_random_checkpoint, split_tiny_scenes, write_untrained_run
+from helpers.untrained_run import split_tiny_scenes, write_untrained_run
 from mlickd.data import class_names
-from mlickd.engine import finalize_config, load_config
-from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
 from mlickd.thresholds import best_f1_thresholds, read_thresholds
 
@@ -70,22 +67,3 @@ def test_a_missing_dataset_of_the_run_is_named(root: Path, tune, caplog) -> None
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         assert tune("tiny_val").status == 0
     assert "tiny_fit" in caplog.text
-
-
-def test_an_evaluation_uses_the_thresholds(run: Path, tune, call_tool, caplog: pytest.LogCaptureFixture) -> None:
-    tune("tiny_val")
-    options = ["OUTPUT_DIR", str(run), "TEST.THRESHOLDS", str(run / "thresholds.json")]
-    both = load_config(str(run / "config.yaml"), [*options, "DATASETS.TEST", "('tiny_test', 'tiny_val')"])
-    with caplog.at_level(logging.WARNING, logger="mlickd"):
-        finalize_config(both, eval_only=True)
-    assert "tiny_val" in caplog.text, "metrics on the tuning images are too good"
-    with pytest.raises(InputError, match="TEST.THRESHOLDS"):
-        finalize_config(load_config(str(run / "config.yaml"), options))
-    result = call_tool("train_net", "--config-file", run / "config.yaml", "--eval-only", *options)
-    assert result.status == 0, result.err
-    report = json.loads((run / "evaluation/inference/tiny_test/multilabel_results.json").read_text())
-    assert report["protocol"]["threshold"] == read_thresholds(str(run / "thresholds.json")).thresholds
-    assert report["protocol"]["thresholds_tuned_on"]["name"] == "tiny_val"
-    save_random_checkpoint(run, seed=1)
-    with pytest.raises(InputError, match="TEST.THRESHOLDS .*checkpoint"):
-        finalize_config(load_config(str(run / "config.yaml"), options), eval_only=True)

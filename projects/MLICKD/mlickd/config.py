@@ -200,8 +200,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     cfg.KD.TEACHER = CfgNode()
     # Checkpoint of the teacher: model_final.pth, or a periodic checkpoint to use an earlier state. The teacher's
-    # config.yaml must be in the same folder. `{dataset}` is replaced by the name of each training dataset, for a
-    # separate teacher of each dataset (cross-fitting, see `mlickd cross-fit`). This requires KD.CACHE.
+    # config.yaml must be in the same folder.
     cfg.KD.TEACHER.WEIGHTS = ""
     # Test-time augmentation of the teacher: average the softmax outputs of both streams, and the logits of the context
     # classifier, over the view and the mirrored view. Features and the regions of OICRHeads come from the view only.
@@ -270,9 +269,6 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.IMS_PER_BATCH = 16
     # Minimum probability of a predicted label.
     cfg.TEST.THRESHOLD = 0.5
-    # With --eval-only, a `thresholds.json` from `mlickd tune-thresholds` with a threshold for each class. Empty:
-    # THRESHOLD for all classes.
-    cfg.TEST.THRESHOLDS = ""
     # Number of predicted labels per image in the top-k metrics.
     cfg.TEST.TOP_K = 3
     # Rule of average precision: `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.ranking`.

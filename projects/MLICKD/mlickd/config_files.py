@@ -42,6 +42,11 @@ def find_config(path: str | os.PathLike[str], *, in_any_folder: bool = False) ->
     return str(CONFIGS / name) if is_shipped else os.fspath(path)
 
 
+def split_config_files(text: str) -> list[str]:
+    """Return the paths of configuration files, which commas separate. Later files replace values of earlier ones."""
+    return [text] if os.path.exists(find_config(text)) else text.split(",")
+
+
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:
     """Merge a YAML file, and the files of its ``_BASE_``, into a configuration (in place).
 
@@ -142,13 +147,13 @@ def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
         code = " (tags can run code)" if "tag" in str(error.problem) else ""
         return f"is not a configuration: {error.problem}{code}{place}; correct it there"
     if isinstance(error, OSError):
-        return f"{error.filename or ''} cannot be read ({error.strerror or error}); a _BASE_ is relative to its file"
+        return f"{error.filename or ''} cannot be read ({error.strerror or error}); correct the path, or the _BASE_"
     if isinstance(error, TypeError | AttributeError | UnicodeDecodeError | yaml.YAMLError):
         return "is not a mapping of keys to values in UTF-8, such as `SOLVER:` with `  BASE_LR: 0.01` below; correct it"
     message = " ".join(str(error.args[0] if error.args else error).split())
     if unknown := _UNKNOWN_KEY.match(message):
         near = difflib.get_close_matches(unknown["key"], [key for key, _ in config_items(cfg or CfgNode())], 1)
-        return message + (f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists all keys")
+        return message + (f"; did you mean {near[0]}?" if near else "; mlickd/config.py lists all keys")
     if wrong := _WRONG_TYPE.match(message):
         key, value, found, expected, default = wrong.group("key", "value", "found", "expected", "default")
         return f"{key} {value:.60} is of type {found}; give a {expected}, such as {default:.60}"

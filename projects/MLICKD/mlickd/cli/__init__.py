@@ -16,7 +16,6 @@ GROUPS = {
     "Training": {
         "train": "train or evaluate a teacher, a baseline or a distilled student",
         "cache-knowledge": "store the teacher's outputs for all training images",
-        "cross-fit": "train K teachers, and cache their outputs for images they have not seen",
         "tune-thresholds": "choose a threshold for each class on held-out images",
     },
     "Use": {

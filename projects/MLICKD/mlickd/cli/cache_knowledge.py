@@ -19,8 +19,8 @@ example:
       KD.CACHE output/knowledge
 
   One cache for several methods that have the same teacher and the same KD.REGIONS:
-  mlickd cache-knowledge --config-file configs/scenes/kd.yaml --also-for fitnets.yaml \\
-      --no-mirrored KD.CACHE output/knowledge
+  mlickd cache-knowledge --config-file configs/scenes/kd.yaml \\
+      --also-for configs/scenes/kd.yaml,configs/methods/fitnets.yaml --no-mirrored KD.CACHE output/knowledge
 
 Give the same KEY VALUE pairs as for training: a cache stores its settings, and training refuses other settings. To
 continue after an interruption, give the same command again. With three machines, give --shard 1/3 on the first, 2/3 on
@@ -31,9 +31,9 @@ the second and 3/3 on the third, and copy all files into one folder.
 def main() -> None:
     """Make or check the cache."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    parser.add_argument("--config-file", default="", metavar="FILE", help="configuration of the distillation")
+    parser.add_argument("--config-file", default="", metavar="FILE[,FILE]", help="configuration of the distillation")
     also_help = "also store the knowledge that this method needs; may be repeated"
-    parser.add_argument("--also-for", action="append", default=[], metavar="FILE", help=also_help)
+    parser.add_argument("--also-for", action="append", default=[], metavar="FILE[,FILE]", help=also_help)
     add_shard_argument(parser, "only do part I of N")
     parser.add_argument(
         "--no-mirrored",

@@ -131,7 +131,6 @@ def make_comparison(
     if args.held_out and not held_out:
         part = DatasetPart(train, 1, args.held_out)
         train, held_out = str(part._replace(others=True)), str(part)
-    # A wrong dataset stops the command before it writes a file.
     for seed in args.seeds:
         for name in unlabeled:
             class_names(part_for_seed(name, seed))
@@ -152,8 +151,8 @@ def make_comparison(
             names = [*names, name]
     shared = {"train": train, "options": args.opts}
     return Comparison(
-        teacher_method=load_method(TEACHER, configs.resolve() / "wsd.yaml", **shared),
-        methods=choose_methods(configs, names, files, unlabeled=unlabeled, output=args.output, **shared),
+        teacher_method=load_method(TEACHER, [configs.resolve() / "wsd.yaml"], **shared),
+        methods=choose_methods(configs, names, files, unlabeled=unlabeled, **shared),
         test=args.test,
         held_out=held_out,
         folder=args.output,

@@ -67,7 +67,10 @@ def argument_parser() -> argparse.ArgumentParser:
     """Return the parser of the command. Except for ``--kd-stage`` and ``--timeout``, it has Detectron2's options."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
-        "--config-file", default="", metavar="FILE", help="configuration, such as configs/scenes/wsd.yaml"
+        "--config-file",
+        default="",
+        metavar="FILE[,FILE]",
+        help="configuration, such as configs/scenes/wsd.yaml; values of later files replace values of earlier ones",
     )
     stage_help = "stage of distillation: feature or prediction; sets KD.STAGE"
     parser.add_argument("--kd-stage", default="", metavar="STAGE", help=stage_help)

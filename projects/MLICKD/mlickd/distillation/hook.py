@@ -1,6 +1,6 @@
 """The source of a teacher's knowledge, and the hook that adds it to each batch on its way to the student."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from detectron2.config import CfgNode
@@ -13,9 +13,9 @@ from .teacher import LiveTeacher
 KnowledgeSource = Callable[[Sequence[dict]], list[TeacherKnowledge]]
 
 
-def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> KnowledgeSource:
+def build_knowledge_source(cfg: CfgNode, teacher_cfg: CfgNode) -> KnowledgeSource:
     """Open ``KD.CACHE``, or load the teacher."""
-    return CachedKnowledge(cfg, teachers=teachers) if cfg.KD.CACHE else LiveTeacher(cfg, next(iter(teachers.values())))
+    return CachedKnowledge(cfg, teacher_cfg=teacher_cfg) if cfg.KD.CACHE else LiveTeacher(cfg, teacher_cfg)
 
 
 class KnowledgeLoader:

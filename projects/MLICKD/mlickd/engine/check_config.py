@@ -13,7 +13,6 @@ from mlickd.data.build import model_class
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.distillers.base import feature_distiller_class
 from mlickd.distillation.knowledge import REGION_WEIGHTS
-from mlickd.distillation.teacher_config import has_teacher_per_dataset
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
 
@@ -162,9 +161,6 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     if not kind.student_architecture:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
         rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)
-    elif not cfg.KD.CACHE:
-        expected = "one checkpoint, or set KD.CACHE to a cache that `mlickd cache-knowledge` made with all teachers"
-        rules["KD.TEACHER.WEIGHTS"] = (lambda _: not has_teacher_per_dataset(cfg), expected)
     for key, (is_allowed, expected) in rules.items():
         if not is_allowed(attrgetter(key)(cfg)):
             raise InputError(f"{key} {attrgetter(key)(cfg)} must be {expected}")

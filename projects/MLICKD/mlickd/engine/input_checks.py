@@ -11,7 +11,7 @@ from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import check_run_classes, dataset_records
 from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
-from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
@@ -21,7 +21,7 @@ from .checkpointing import check_initial_weights, saved_checkpoints
 
 def check_inputs(
     cfg: CfgNode, *, eval_only: bool = False, resume: bool = False
-) -> tuple[dict[str, CfgNode], KnowledgeSource | None]:
+) -> tuple[CfgNode | None, KnowledgeSource | None]:
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit it.
 
     Args:
@@ -30,15 +30,15 @@ def check_inputs(
         resume: result of :func:`mlickd.engine.finalize_config`.
 
     Returns:
-        The teacher's configuration for each training dataset (empty without a teacher), and the opened knowledge cache
-        (None without a cache): the other arguments of :class:`mlickd.engine.Trainer`.
+        The teacher's configuration (None without a teacher), and the opened knowledge cache (None without a cache): the
+        other arguments of :class:`mlickd.engine.Trainer`.
 
     Raises:
         InputError: something is missing, corrupt, or does not fit.
     """
-    teachers = load_teacher_configs(cfg) if not eval_only and needs_knowledge(cfg) else {}
+    teacher_cfg = load_teacher_config(cfg) if not eval_only and needs_knowledge(cfg) else None
     # Build the model before data is read, so that wrong values are found first.
-    model = model_blueprint(cfg, *list(teachers.values())[:1])
+    model = model_blueprint(cfg, *filter(None, [teacher_cfg]))
     _check_image_sizes(cfg, model, eval_only)
     if not eval_only:
         check_unlabeled(cfg)
@@ -48,11 +48,11 @@ def check_inputs(
             if needs_proposals(cfg, training=training):
                 open_proposals(cfg, name).check(records)
     _check_weights(cfg, model, eval_only, resume)
-    if teachers and cfg.KD.CACHE:
-        return teachers, build_knowledge_source(cfg, teachers)
-    if teachers:  # the trainer loads a live teacher in each process
-        check_teachers(teachers)
-    return teachers, None
+    if teacher_cfg and cfg.KD.CACHE:
+        return teacher_cfg, build_knowledge_source(cfg, teacher_cfg)
+    if teacher_cfg:  # the trainer loads a live teacher in each process
+        check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
+    return teacher_cfg, None
 
 
 def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:

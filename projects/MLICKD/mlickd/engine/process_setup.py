@@ -10,7 +10,6 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from mlickd.config_files import find_config
 from mlickd.data.catalog import class_names
 from mlickd.environment import keep_freed_memory
 from mlickd.errors import escape_unencodable, user_error_message
@@ -26,7 +25,7 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     if not args.eval_only:
         lock_output_dir(cfg.OUTPUT_DIR)
     _prepare_log(cfg.OUTPUT_DIR)
-    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)}))
+    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": ""}))  # it logs the configuration anyway
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     logging.getLogger("detectron2.engine.train_loop").addFilter(_shorten_traceback)

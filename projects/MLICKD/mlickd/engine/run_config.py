@@ -14,7 +14,7 @@ from detectron2.solver import build_lr_scheduler
 from detectron2.utils import comm
 
 from mlickd.config import default_config
-from mlickd.config_files import find_config, merge_config_file, merge_options
+from mlickd.config_files import find_config, merge_config_file, merge_options, split_config_files
 from mlickd.data.build import count_training_images, model_class
 from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
@@ -22,8 +22,7 @@ from mlickd.distillation.hook import KnowledgeSource
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
-from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, data_record, use_student
-from mlickd.thresholds import read_thresholds
+from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, use_student
 
 from .check_config import check_config
 from .checkpointing import decide_to_resume
@@ -43,12 +42,19 @@ CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DAT
 def load_config(config_file: str, options: list[str], kd_stage: str = "", option: str = "--config-file") -> CfgNode:
     """Return the configuration of a file with the given options and stage, before :func:`finalize_config`.
 
+    Args:
+        config_file: path, or several paths separated by commas. Later files replace values of earlier ones.
+        options: ``KEY VALUE`` pairs.
+        kd_stage: value of ``KD.STAGE``; empty keeps the value of the file.
+        option: option of the command line that names the file, for error messages.
+
     Raises:
         InputError: the file is missing or malformed, or a key or a value is wrong.
     """
-    require_file(find_config(config_file), option, "give one, such as configs/scenes/cls.yaml")
     cfg = default_config()
-    merge_config_file(cfg, config_file, f"{option} {config_file}")
+    for file in split_config_files(config_file):
+        require_file(find_config(file), option, "give one, such as configs/scenes/cls.yaml")
+        merge_config_file(cfg, file, f"{option} {file}")
     merge_options(cfg, options)
     if any(key.endswith("MAX_ITER") for key in options[::2]):
         cfg.SOLVER.REFERENCE_IMAGES = 0
@@ -56,7 +62,7 @@ def load_config(config_file: str, options: list[str], kd_stage: str = "", option
     return cfg
 
 
-def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[dict[str, CfgNode], KnowledgeSource | None]]:
+def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[CfgNode | None, KnowledgeSource | None]]:
     """Load, finalize, check and freeze the configuration of ``mlickd train``, and check its inputs.
 
     ``args.resume`` becomes False if the run has no checkpoint.
@@ -169,11 +175,9 @@ def finalize_config(
         Whether the run continues from a checkpoint, see :func:`mlickd.engine.checkpointing.decide_to_resume`.
 
     Raises:
-        InputError: a value, dataset, class count, stage, checkpoint or file of thresholds is wrong.
+        InputError: a value, dataset, class count, stage or checkpoint is wrong.
     """
     check_config(cfg, comm.get_world_size() if processes is None else processes)
-    if not eval_only and (thresholds := cfg.TEST.THRESHOLDS):
-        raise InputError(f"TEST.THRESHOLDS {thresholds}: training does not use it; leave it empty, or give --eval-only")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
@@ -212,12 +216,6 @@ def finalize_config(
         if not resume:  # a resumed run does not read them
             require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", remedy)
         cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded
-    if cfg.TEST.THRESHOLDS:
-        thresholds, source = read_thresholds(cfg.TEST.THRESHOLDS), f"TEST.THRESHOLDS {cfg.TEST.THRESHOLDS}"
-        thresholds.check(source, class_names(cfg.DATASETS.TEST[0]), cfg.MODEL.WEIGHTS)
-        for name in cfg.DATASETS.TEST:
-            if data_record(name)["sha256"] == thresholds.data_sha256:
-                logger.warning("%s were tuned on the images of %s: metrics on it are optimistic", source, name)
     return resume
 
 

@@ -4,7 +4,6 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,12 +22,11 @@ from mlickd.data import build_test_loader, build_train_loader
 from mlickd.data.build import labeled_fraction, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook
 from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
-from mlickd.distillation.teacher_config import load_teacher_configs
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
 from mlickd.files import write_json
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 from mlickd.runs import provenance, write_run_files
-from mlickd.thresholds import read_thresholds
 
 from . import writers
 from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
@@ -43,14 +41,11 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """Trains the model that ``MODEL.META_ARCHITECTURE`` names: a teacher, a student, or a stage of distillation."""
 
-    def __init__(
-        self, cfg: CfgNode, teachers: Mapping[str, CfgNode] | None = None, knowledge: KnowledgeSource | None = None
-    ):
+    def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode | None = None, knowledge: KnowledgeSource | None = None):
         """
         Args:
             cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
-            teachers: configuration of the teacher for each dataset, from :func:`mlickd.engine.check_inputs`; None loads
-                them.
+            teacher_cfg: configuration of the teacher from :func:`mlickd.engine.check_inputs`; None loads it.
             knowledge: opened cache from :func:`mlickd.engine.check_inputs`; None builds a source of knowledge.
         """
         # DefaultTrainer.__init__ would build another loop and checkpointer.
@@ -58,9 +53,9 @@ class Trainer(DefaultTrainer):
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         lock_output_dir(cfg.OUTPUT_DIR)
         self.kind = model_class(cfg)
-        if teachers is None:
-            teachers = load_teacher_configs(cfg) if needs_knowledge(cfg) else {}
-        self.teacher_cfg = next(iter(teachers.values()), None)
+        if teacher_cfg is None and needs_knowledge(cfg):
+            teacher_cfg = load_teacher_config(cfg)
+        self.teacher_cfg = teacher_cfg
         model = self.build_model(cfg, self.teacher_cfg)
         if cfg.SOLVER.COMPILE:
             compile_backbone(model)
@@ -81,7 +76,7 @@ class Trainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.KEEP_CHECKPOINTS, trainer=weakref.proxy(self)
         )
         # Load the teacher after the student is built, because the student's random weights must not depend on it.
-        self.knowledge = knowledge or (build_knowledge_source(cfg, teachers) if teachers else None)
+        self.knowledge = knowledge or (build_knowledge_source(cfg, teacher_cfg) if teacher_cfg else None)
         if self.knowledge and cfg.KD.CACHE:
             logger.info("Teacher: knowledge from the cache %s", cfg.KD.CACHE)
         self.start_iter = 0
@@ -124,7 +119,6 @@ class Trainer(DefaultTrainer):
                 threshold=cfg.TEST.THRESHOLD,
                 topk=cfg.TEST.TOP_K,
                 ap=cfg.TEST.AVERAGE_PRECISION,
-                class_thresholds=read_thresholds(cfg.TEST.THRESHOLDS) if cfg.TEST.THRESHOLDS else None,
                 provenance=provenance(cfg, dataset_name, checkpoint) if comm.is_main_process() else None,
                 output_dir=output_dir,
             )

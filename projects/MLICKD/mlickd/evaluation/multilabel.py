@@ -15,7 +15,6 @@ from mlickd.data import catalog
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.files import write_json
-from mlickd.thresholds import ClassThresholds
 
 from .counting import prediction_prefixes
 from .metrics import multilabel_metrics
@@ -104,7 +103,6 @@ class MultiLabelEvaluator(RecordEvaluator):
         threshold: float = 0.5,
         topk: int = 3,
         ap: str = "ranking",
-        class_thresholds: ClassThresholds | None = None,
         provenance: dict | None = None,
         **options,
     ):
@@ -112,18 +110,13 @@ class MultiLabelEvaluator(RecordEvaluator):
         Args:
             dataset_name, options: see :class:`RecordEvaluator`.
             threshold, topk, ap: see :func:`multilabel_metrics`.
-            class_thresholds: thresholds of the classes, which replace ``threshold``.
             provenance: further entries of ``multilabel_results.json``; must be JSON-serializable.
 
         Raises:
-            InputError: the dataset is unknown, a label is not in [0, C), or the thresholds are for other classes.
+            InputError: the dataset is unknown, or a label is not in [0, C).
         """
         super().__init__(dataset_name, **options)
         self.threshold, self.topk, self.ap = threshold, topk, ap
-        self.class_thresholds = class_thresholds
-        if class_thresholds is not None:
-            class_thresholds.check(f"thresholds of each class for '{dataset_name}'", self.class_names)
-            self.threshold = class_thresholds.thresholds
         self.provenance = provenance or {}
         self.targets = label_targets(self.records, len(self.class_names))
 
@@ -151,8 +144,6 @@ class MultiLabelEvaluator(RecordEvaluator):
             return OrderedDict()
         scores = np.stack(predictions)
         metrics = multilabel_metrics(scores, self.targets, threshold=self.threshold, topk=self.topk, ap=self.ap)
-        if self.class_thresholds is not None:
-            metrics["protocol"]["thresholds_tuned_on"] = self.class_thresholds.tuned_on()
         results = {key: 100.0 * value for key, value in metrics.items() if isinstance(value, float)}
         if self.output_dir:
             # A report without its scores would be incomplete, so the scores are written first.

@@ -1,4 +1,4 @@
-"""Studies of several runs: comparison, cross-fitting and thresholds.
+"""Studies of several runs: comparisons and thresholds.
 
 Only ``mlickd.cli`` imports this package.
 """

@@ -11,7 +11,6 @@ from mlickd.data import proposals_path
 from mlickd.data.build import count_training_images, model_class
 from mlickd.data.catalog import check_run_classes, class_names, dataset_records
 from mlickd.data.parts import part_for_seed, whole_name
-from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.input_checks import check_unlabeled
 from mlickd.errors import InputError
 from mlickd.evaluation.intervals import Spread, bootstrap_metrics, percentile_interval
@@ -69,7 +68,7 @@ class Model:
 
     @cached_property
     def status(self) -> str:
-        """``done``, ``failed`` or ``not run``. After a change of method, data or teacher, a model is ``not run``."""
+        """``done``, ``failed`` or ``not run``."""
         if self.jobs and not all(job.is_done() for job in self.jobs):
             return "failed" if self.failure else "not run"
         return "done"
@@ -182,26 +181,30 @@ class Comparison:
         for method in (*self.methods, *(() if self.teacher else (self.teacher_method,))):
             for key, value in expected.items():
                 if method.cfg.TEST[key] != value:
-                    raise InputError(f"{method.file}: TEST.{key} is {method.cfg.TEST[key]!r}; all runs need {value!r}")
+                    raise InputError(
+                        f"{method.files[-1]}: TEST.{key} is {method.cfg.TEST[key]!r}; all runs need {value!r}"
+                    )
             for seed in self.seeds:
                 self._check_data(method.for_seed(seed), seed)
-            if method.for_seed(0).datasets != method.datasets and not self.teacher_per_seed:
+            if method.for_seed(0).cfg != method.cfg and not self.teacher_per_seed:
                 advice = "leave out --teacher" if self.teacher else "give --teacher-per-seed"
-                raise InputError(f"{', '.join(method.datasets)}: needs a teacher for each seed; {advice}")
+                raise InputError(f"{{seed}} in the datasets or the teacher of {method.name}: {advice}")
 
     def _check_data(self, method: Method, seed: int) -> None:
         """Check that the datasets of a method exist, have the teacher's labeled images, and no held-out images."""
         expected = self.teacher_method.for_seed(seed).cfg.DATASETS.TRAIN
-        train, weights = method.cfg.DATASETS.TRAIN, method.cfg.KD.TEACHER.WEIGHTS
+        train, settings = method.cfg.DATASETS.TRAIN, method.cfg.KD
         if not same_labeled_images(train, expected):
             raise InputError(
-                f"{method.file}: DATASETS.TRAIN {train} has other images or labels than {', '.join(expected)}; compare "
-                f"students of the same images{', or give --held-out 0' if self.held_out else ''}"
+                f"{method.files[-1]}: DATASETS.TRAIN {train} has other images or labels than {', '.join(expected)}; "
+                f"compare students of the same images{', or give --held-out 0' if self.held_out else ''}"
             )
         for name in method.datasets:
             class_names(name)
-            if weights:
-                require_file(weights.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
+        if settings.TEACHER.WEIGHTS:
+            require_file(settings.TEACHER.WEIGHTS, "KD.TEACHER.WEIGHTS", "train the teacher first")
+        if settings.CACHE and not Path(settings.CACHE).is_dir():
+            raise InputError(f"{method.files[-1]}: KD.CACHE {settings.CACHE}: no such folder; make the cache first")
         check_unlabeled(method.cfg)
         if not self.held_out:
             return
@@ -228,7 +231,8 @@ class Comparison:
             return teacher
         name, method = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER, self.teacher_method.for_seed(seed)
         method = method.for_images(count_training_images(method.cfg))
-        inputs = [self._proposals[whole_name(dataset)] for dataset in method.datasets]
+        datasets = dict.fromkeys(map(whole_name, (*method.datasets, *self._tests(seed))))
+        inputs = [self._proposals[dataset] for dataset in datasets]
         job = self._training(name, method, seed, inputs=inputs, depends_on=self._proposal_jobs)
         self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
         return self.models[-1]
@@ -256,10 +260,9 @@ class Comparison:
             return Model(method.name, seed, job.folder, self.test, [job])
         settings = method.cfg.KD
         weights = settings.TEACHER.WEIGHTS or str(teacher.folder / "model_final.pth")
-        # The knowledge depends on the teachers, and on the proposals.
-        inputs = [Path(weights.replace(DATASET, name)) for name in method.datasets]
-        inputs += [path.with_name("config.yaml") for path in inputs]
-        inputs = list(dict.fromkeys([*inputs, *(self._proposals[whole_name(name)] for name in method.datasets)]))
+        # The knowledge depends on the teacher, and on the proposals.
+        inputs = [Path(weights), Path(weights).with_name("config.yaml")]
+        inputs += dict.fromkeys(self._proposals[whole_name(name)] for name in method.datasets)
         after = [] if settings.TEACHER.WEIGHTS else list(teacher.jobs)
         knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", settings.CACHE]
         if not settings.CACHE:
@@ -268,14 +271,14 @@ class Comparison:
             if self.teacher_per_seed:
                 cache_name = f"seed{seed}/{cache_name}"
             knowledge[-1] = str(self.folder / cache_name)
-            also = [argument for other in group[1:] for argument in ("--also-for", other.file)]
+            also = [argument for other in group[1:] for argument in ("--also-for", other.config_file)]
             options = [*self.options, *self._data(method, seed)]
-            command = ["cache-knowledge", "--config-file", group[0].file, "--batch-size", 16, *also, *options]
+            command = ["cache-knowledge", "--config-file", group[0].config_file, "--batch-size", 16, *also, *options]
             cache = Job(
                 cache_name,
                 self.folder,
                 [*map(str, command), *knowledge],
-                configs=[other.file for other in group],
+                configs=[file for other in group for file in other.files],
                 options=options,
                 datasets=method.datasets,
                 inputs=inputs,
@@ -292,7 +295,7 @@ class Comparison:
     def _training(
         self, name: str, method: Method, seed: int, stage: str = "", knowledge: Sequence[str] = (), **needs: Sequence
     ) -> Job:
-        command = ["train", "--config-file", method.file, *(["--kd-stage", stage] if stage else [])]
+        command = ["train", "--config-file", method.config_file, *(["--kd-stage", stage] if stage else [])]
         options = [*self.options, *method.schedule, *self._data(method, seed), "SEED", str(seed)]
         return Job(
             f"{name}/{stage}" if stage else name,
@@ -300,7 +303,7 @@ class Comparison:
             [*map(str, command), *options, "OUTPUT_DIR", str(self.folder / name), *knowledge],
             # Stage 1 is not evaluated. Stage 2 starts from its student.
             result=STUDENT_CHECKPOINT if stage == "feature" else "results.json",
-            configs=[method.file],
+            configs=method.files,
             options=[stage, *options],
             datasets=[*method.datasets, *self._tests(seed)],
             resumes=True,

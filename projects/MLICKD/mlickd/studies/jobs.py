@@ -79,7 +79,7 @@ class Job:
     @property
     def log(self) -> Path:
         """File with the output of the command."""
-        return self.root / "logs" / f"{self.name.replace('/', '_')}.log"
+        return self.root / "logs" / f"{self.name.replace('/', '+')}.log"
 
     @property
     def shell_command(self) -> str:
@@ -137,7 +137,7 @@ def proposal_jobs(
             paths[name] = root / f"proposals-{name}-{method}"
             arguments = [*command, name, "--output", str(paths[name])]
             jobs.append(Job(paths[name].name, root, arguments, datasets=[name], is_intermediate=True))
-    return paths, [*jobs, Job("proposals", root, [*command, *usual], is_intermediate=True)] if usual else jobs
+    return paths, [*jobs, Job("generate-proposals", root, [*command, *usual], is_intermediate=True)] if usual else jobs
 
 
 def jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
@@ -199,7 +199,7 @@ def run_jobs(
         job.write_record({**job.record(), "failure": failure})
         return failure
 
-    with lock_study(root):
+    with _lock_study(root):
         count, waiting = len(jobs_to_run(first)), jobs_to_run([*first, *jobs])
         for job in waiting:  # an earlier failure must not be reported again
             record = job.record()
@@ -221,7 +221,7 @@ def run_jobs(
 
 
 @contextmanager
-def lock_study(root: Path) -> Iterator[None]:
+def _lock_study(root: Path) -> Iterator[None]:
     """Keep other commands from changing the files of a study.
 
     Raises:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
-import yaml
 from detectron2.config import CfgNode
 
 from mlickd.data.build import model_class, training_datasets
@@ -14,14 +13,11 @@ from mlickd.data.parts import part_for_seed
 from mlickd.engine.check_config import check_config
 from mlickd.engine.run_config import CACHE_KEYS, load_config, scale_schedule
 from mlickd.errors import InputError
-from mlickd.files import write_atomic
-
-from .jobs import lock_study
 
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
-# Names of students, without the names of other folders of a study.
-_NAME = re.compile(r"(?!(teacher|logs|methods|proposals|knowledge.*)$)\w[\w.-]*")
+# Names of students, without the names of the other folders of a seed.
+_NAME = re.compile(r"(?!(teacher|knowledge.*)$)\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -30,16 +26,21 @@ class Method:
 
     Attributes:
         name: name of the method, and of the folder of its runs.
-        file: configuration file.
+        files: configuration files. Later files replace values of earlier ones.
         cfg: configuration with the options of the study. ``KD.TEACHER.WEIGHTS`` and ``KD.CACHE`` are empty unless the
             file of the method names another teacher or cache.
-        schedule: options that replace the numbers of iterations of ``file``.
+        schedule: options that replace the numbers of iterations of the files.
     """
 
     name: str
-    file: Path
+    files: Sequence[Path]
     cfg: CfgNode
     schedule: Sequence[str] = ()
+
+    @property
+    def config_file(self) -> str:
+        """The files, as the value of ``--config-file``."""
+        return ",".join(map(str, self.files))
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -84,12 +85,11 @@ def choose_methods(
     train: str,
     unlabeled: Sequence[str] = (),
     options: Sequence[str],
-    output: Path,
 ) -> list[Method]:
     """Load the chosen methods.
 
     ``baseline`` is ``cls.yaml`` and ``distilled`` is ``kd.yaml`` in ``configs``. The files of any other method override
-    ``kd.yaml``; the complete configuration goes to ``<output>/methods/<name>.yaml``.
+    ``kd.yaml``.
 
     Args:
         configs: folder of the configurations.
@@ -99,30 +99,24 @@ def choose_methods(
         unlabeled: datasets from which students with a teacher learn without labels, unless the configuration of a
             method names such datasets or other training datasets.
         options: ``KEY VALUE`` pairs for all methods.
-        output: folder of the study.
 
     Raises:
         InputError: a method is unknown or named twice, its name is reserved, or its configuration is wrong.
     """
     # Absolute paths do not depend on the working folder.
-    configs, output = configs.resolve(), output.resolve()
-    known = {BASELINE: configs / "cls.yaml", DISTILLED: configs / "kd.yaml"}
-    available = [*known, *files]
-    for name in names or available:
-        if name not in available or list(names).count(name) > 1 or not _NAME.fullmatch(name):
-            raise InputError(
-                f"--methods {name}: give names from {', '.join(available)}, each once, without / or spaces"
-            )
-    common = load_config(str(known[DISTILLED]), list(options))
+    configs = configs.resolve()
+    available = {BASELINE: [configs / "cls.yaml"], DISTILLED: [configs / "kd.yaml"]}
+    common = load_config(str(available[DISTILLED][0]), list(options))
+    for name, paths in files.items():
+        if not _NAME.fullmatch(name):
+            raise InputError(f"--method-file {name}: use another name, without / or spaces")
+        # Links are not resolved, because _BASE_ is relative to the folder of the link.
+        available[name] = [*available[DISTILLED], *(path.parent.resolve() / path.name for path in paths)]
     methods = []
     for name in names or available:
-        if name in known:
-            methods.append(load_method(name, known[name], options, train))
-            continue
-        # Links are not resolved, because _BASE_ is relative to the folder of the link.
-        bases = [known[DISTILLED], *(path.parent.resolve() / path.name for path in files[name])]
-        file = write_method_file(output, f"methods/{name}.yaml", bases)
-        methods.append(load_method(name, file, options, train, common))
+        if name not in available or list(names).count(name) > 1:
+            raise InputError(f"--methods {name}: give names from {', '.join(available)}, each once")
+        methods.append(load_method(name, available[name], options, train, common if name in files else None))
     for method in methods:
         datasets = method.cfg.DATASETS
         if method.stages and tuple(datasets.TRAIN) == (train,) and not datasets.UNLABELED:
@@ -130,56 +124,34 @@ def choose_methods(
     return methods
 
 
-def load_method(name: str, file: Path, options: Sequence[str], train: str, common: CfgNode | None = None) -> Method:
+def load_method(
+    name: str, files: Sequence[Path], options: Sequence[str], train: str, common: CfgNode | None = None
+) -> Method:
     """Load the configuration of a method.
 
     Args:
         name: name of the method.
-        file: configuration file.
+        files: configuration files.
         options: ``KEY VALUE`` pairs.
         train: training dataset.
-        common: configuration of ``distilled``; the method keeps a training dataset, teacher or cache of its file that
+        common: configuration of ``distilled``; the method keeps a training dataset, teacher or cache of its files that
             differs from it. None: the method keeps none of them.
 
     Raises:
         InputError: the configuration is wrong, or its last stage does not train the classifier.
     """
-    cfg = load_config(str(file), list(options))
-    checked = cfg.clone()
-    checked.KD.CACHE = checked.KD.CACHE or "to be made"  # teachers of several datasets need a cache
+    cfg = load_config(",".join(map(str, files)), list(options))
     try:
-        check_config(checked)
+        check_config(cfg)
     except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+        raise InputError(f"{files[-1]}: {error}") from error
     for key, value in (("DATASETS.TRAIN", (train,)), ("KD.TEACHER.WEIGHTS", ""), ("KD.CACHE", "")):
         if common is None or attrgetter(key)(cfg) == attrgetter(key)(common):
             cfg.merge_from_list([key, value])
-    method = Method(name, file, cfg)
+    method = Method(name, files, cfg)
     if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
         raise InputError(
-            f"{file}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES do not train a {name}; a teacher is a detector, and "
-            "the last stage of a student is prediction"
+            f"{files[-1]}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES do not train a {name}; a teacher is a "
+            "detector, and the last stage of a student is prediction"
         )
     return method
-
-
-def write_method_file(
-    study: Path, name: str, bases: Sequence[Path], values: Mapping[str, object] | None = None
-) -> Path:
-    """Write a configuration that merges files in order, and then values by full key; return its path.
-
-    Raises:
-        InputError: the file has another content, and a running command may read it.
-    """
-    content: dict = {"_BASE_": [str(base) for base in bases]}
-    for key, value in (values or {}).items():
-        *parts, last = key.split(".")
-        node = content
-        for part in parts:
-            node = node.setdefault(part, {})
-        node[last] = list(value) if isinstance(value, tuple) else value
-    file, text = study / name, yaml.safe_dump(content, sort_keys=False)
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        with lock_study(study):
-            write_atomic(file, text, "make room, or give another --output")
-    return file

@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MapDataset
 from torch.utils.data import BatchSampler, DataLoader
 
-from mlickd.data.build import build_mapper, open_proposals
+from mlickd.data.build import build_mapper, open_proposals, training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.data.mapper import MultiLabelMapper
 from mlickd.data.views import View
@@ -21,8 +21,9 @@ from mlickd.data.workers import ignore_signals_in_worker, pack_batch
 from mlickd.distillation.knowledge import TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher
-from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
+from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
 from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout, write_shard
 
@@ -64,15 +65,15 @@ def make_cache(
     # The average of both views is the same for the mirrored image, except for features, which come from one view.
     mirrored &= not cfg.KD.TEACHER.FLIP or bool(request.region_layers or request.maps)
     kept = {"mirrored": mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal", "batch_size": batch_size}
-    teachers = load_teacher_configs(cfg)
-    check_teachers(teachers)
+    teacher_cfg = load_teacher_config(cfg)
+    check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
     settings = {}
-    for name, teacher_cfg in teachers.items():
+    for name in training_datasets(cfg):
         records = dataset_records(name, boxes=False)
         open_proposals(cfg, name).check(records)
         settings[name] = cache_settings(cfg, teacher_cfg, name, records, request) | kept
-    for name, teacher_cfg in teachers.items():
-        _write_dataset(cfg, teacher_cfg, name, request, settings[name], part)
+    for name, expected in settings.items():
+        _write_dataset(cfg, teacher_cfg, name, request, expected, part)
 
 
 def _write_dataset(

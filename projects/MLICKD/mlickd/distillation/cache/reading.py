@@ -1,7 +1,7 @@
 """A source of knowledge that reads the teacher's outputs from the cache."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ from detectron2.modeling import ROI_HEADS_REGISTRY
 from safetensors import safe_open
 from tqdm import tqdm
 
+from mlickd.data.build import training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.data.views import View
 from mlickd.distillation.knowledge import TeacherKnowledge, TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
-from mlickd.distillation.teacher_config import load_teacher_configs
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, find_shards, read_rows
 
@@ -39,31 +40,23 @@ class CachedKnowledge:
     Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
     """
 
-    def __init__(
-        self, cfg: CfgNode, request: KnowledgeRequest | None = None, teachers: Mapping[str, CfgNode] | None = None
-    ):
+    def __init__(self, cfg: CfgNode, request: KnowledgeRequest | None = None, teacher_cfg: CfgNode | None = None):
         """Open the caches of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED`` in ``KD.CACHE``.
 
         Args:
             cfg: configuration of the distillation.
             request: features and maps to read; None takes the request of the stage.
-            teachers: the teacher's configuration for each dataset, see :func:`load_teacher_configs`; None loads them.
+            teacher_cfg: the teacher's configuration, see :func:`load_teacher_config`; None loads it.
 
         Raises:
-            InputError: a cache is missing, incomplete or corrupt, or its settings differ from the settings of the run;
-                or the teachers of two datasets have different configurations.
+            InputError: a cache is missing, incomplete or corrupt, or its settings differ from the settings of the run.
         """
         request = request or KnowledgeRequest.for_stage(cfg)
-        teachers = teachers or load_teacher_configs(cfg)
+        teacher_cfg = teacher_cfg or load_teacher_config(cfg)
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
-        heads = ROI_HEADS_REGISTRY.get(next(iter(teachers.values())).MODEL.ROI_HEADS.NAME)
+        heads = ROI_HEADS_REGISTRY.get(teacher_cfg.MODEL.ROI_HEADS.NAME)
         self.weights_from_scores = cfg.KD.REGIONS.WEIGHT == "teacher" and heads.scores_from_streams
-        self.caches = {name: DatasetCache(cfg, teacher, name, request) for name, teacher in teachers.items()}
-        # The student compares its features with the features of all teachers.
-        first = next(iter(self.caches.values()))
-        common = {key: value for key, value in first.settings.items() if key.startswith("teacher.")}
-        for cache in self.caches.values():
-            check_settings(cache.settings, common, cache.folder, f"train it like the teacher of {first.folder}")
+        self.caches = {name: DatasetCache(cfg, teacher_cfg, name, request) for name in training_datasets(cfg)}
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
         """Return the knowledge of each sample, in main memory."""
