@@ -1,6 +1,5 @@
 """The summary at the end of a training, and the next command."""
 
-import json
 import shlex
 from pathlib import Path
 
@@ -24,23 +23,11 @@ def finish_training(folder: Path, file: str, *options: object) -> CfgNode:
     return cfg
 
 
-def write_report(folder: Path) -> None:
-    metrics = {"mAP": 76.04, "CF1": 66.31, "OF1": 67.5, "top3/CF1": 64.6, "top3/OF1": 64.3, "CP": 1.0}
-    aps = {"cat": 90.0, "dog": 80.0, "hen": 70.0, "cow": 60.0, "yak": 50.0, "eel": 40.0, "yeti": None}
-    per_class = {name: {"AP": ap} for name, ap in aps.items()}
-    path = folder / "inference/pets_test/multilabel_results.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"metrics": metrics, "per_class": per_class, "counts": {"images": 120}}))
-
-
 def test_the_summary_of_a_baseline(tmp_path: Path) -> None:
     cfg = finish_training(tmp_path, "cls.yaml")
-    write_report(tmp_path)
     text = training_summary(cfg, seconds=312, first_iteration=0, parameters=3_420_000, command="python next.py")
     words = " ".join(text.split())
-    results = "mAP 76.0 CF1 66.3 OF1 67.5 top3/CF1 64.6 top3/OF1 64.3"
-    best, worst = "cat 90.0, dog 80.0, hen 70.0", "cow 60.0, yak 50.0, eel 40.0"
-    for part in ("400 iterations", "0:05:12", "3.42 million", "120 images", results, best, worst, "python next.py"):
+    for part in ("400 iterations", "0:05:12", "3.42 million", "python next.py"):
         assert part in words
     assert "student.pth" not in text and "metrics.json" not in text, "only existing files"
 

@@ -50,7 +50,7 @@ def test_a_stopped_comparison_continues(tiny_scenes: Path, tmp_path: Path) -> No
     assert process.returncode == 130, printed
     assert "not run: 1, 2" in run(output, "--table-only").stdout
 
-    whole = run(output, "--jobs", "2", "--published", "nus_wide")
+    whole = run(output, "--jobs", "2")
     assert whole.returncode == 0, whole.stderr
     rows = {line.split("|")[1].strip(): line for line in whole.stdout.splitlines() if line.startswith("| ")}
     assert "±" in rows["baseline"] and "failed" not in rows["baseline"]

@@ -14,7 +14,7 @@ from mlickd.data.catalog import class_names
 from mlickd.data.parts import DatasetPart, part_for_seed, whole_name
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
-from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
+from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.jobs import jobs_to_run, run_jobs
 from mlickd.studies.student_choice import compare_on_held_out_photos
 from mlickd.studies.training_methods import BASELINE, TEACHER, choose_methods, load_method
@@ -66,7 +66,6 @@ def main() -> None:
     parser.add_argument("--method-file", action="append", default=[], metavar="NAME=FILE", help=file_help)
     jobs_help = "simultaneous runs, which share the cores (default: 1)"
     parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help=jobs_help)
-    parser.add_argument("--published", choices=sorted(PUBLISHED), help="add the paper's values for this dataset")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--dry-run", action="store_true", help="print the commands that would run")
     action.add_argument("--table-only", action="store_true", help="only write the report of the finished runs")
@@ -78,7 +77,7 @@ def main() -> None:
         return
     if not args.table_only:
         run_comparison(comparison, args.jobs)
-    text, failures = write_comparison_report(comparison, published=args.published, command=typed_command())
+    text, failures = write_comparison_report(comparison, command=typed_command())
     print(f"\n{text}")
     sys.exit(1 if failures else 0)
 

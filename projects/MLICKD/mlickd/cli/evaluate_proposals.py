@@ -1,20 +1,18 @@
-"""Measure the fraction of a dataset's objects that region proposals find, and compare methods by tables and curves."""
+"""Measure the fraction of a dataset's objects that region proposals find, and compare methods."""
 
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data import dataset_records
 from mlickd.evaluation.proposal_recall import evaluate_source, parse_sources, recall_table
 from mlickd.files import write_json
-from mlickd.visualization.charts import draw_recall_curves
 
 EPILOG = """\
 example:
   mlickd evaluate-proposals --dataset pets_test@1of4 \\
-      --methods edge_boxes selective_search sliding --png output/recall.png
+      --methods edge_boxes selective_search sliding
 
   Existing proposals, and a method with other parameters:
   mlickd evaluate-proposals --dataset pets_test --proposals edge_proposals mcg_proposals \\
@@ -27,7 +25,7 @@ read the image.
 
 
 def main() -> None:
-    """Measure, print and draw recall."""
+    """Measure and print recall."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="a dataset with boxes")
     parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FOLDER", help="proposal stores")
@@ -35,23 +33,15 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help=methods_help)
     counts, counts_help = [10, 100, 500, 2000], "numbers of proposals per image (default: 10 100 500 2000)"
     parser.add_argument("--counts", nargs="+", type=positive_int, default=counts, metavar="N", help=counts_help)
-    png_help = "draw recall over the number of proposals and over IoU"
-    parser.add_argument("--png", type=Path, metavar="FILE", help=png_help)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers as JSON")
     arguments = parser.parse_args()
     sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)
     cv2.setNumThreads(1)
-    # The curves have further points, evenly spaced on their logarithmic axis.
-    counts = [*arguments.counts, *np.geomspace(1, max(arguments.counts), 40).round().astype(int).tolist()]
-    curves = {name: evaluate_source(records, name, source, counts) for name, source in sources.items()}
-    recalls = {name: curve.at(arguments.counts) for name, curve in curves.items()}
+    recalls = {name: evaluate_source(records, name, source, arguments.counts) for name, source in sources.items()}
     first = next(iter(recalls.values()))
     print(f"{arguments.dataset}: {first.overlaps.shape[1]} objects in {first.num_images} images\n")
     print(recall_table(recalls))
-    if arguments.png:
-        count = 500 if 500 in arguments.counts else max(arguments.counts)
-        draw_recall_curves(curves, count, arguments.png)
     if arguments.json:
         results = {name: recall.summary() for name, recall in recalls.items()}
         write_json(arguments.json, {"dataset": arguments.dataset, "results": results})

@@ -1,4 +1,4 @@
-"""The summary after a training run: model, metrics, files and the next command."""
+"""The summary after a training run: model, files and the next command."""
 
 import os
 import shlex
@@ -10,12 +10,10 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from mlickd.data.build import model_class
-from mlickd.evaluation.metrics import TABLE_METRICS
-from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
+from mlickd.runs import STUDENT_CHECKPOINT
 
 _WIDTH = 79
 _LABEL_WIDTH = 11
-_MAX_CLASSES = 3
 
 
 def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, parameters: int, command: str) -> str:
@@ -36,10 +34,7 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
     images = f"{solver.IMS_PER_BATCH} images of {', '.join(cfg.DATASETS.TRAIN)}"
     trained = f"{count} of {images} in {timedelta(seconds=round(seconds))}; {parameters / 1e6:.2f} million parameters"
     lines = ["", title, "-" * _WIDTH, *_entry("trained", trained)]
-    for name in cfg.DATASETS.TEST:
-        lines += _results(cfg, name)
-    lines += _files(cfg)
-    return "\n".join([*lines, f"{'next':<{_LABEL_WIDTH}}{command}", ""])
+    return "\n".join([*lines, *_files(cfg), f"{'next':<{_LABEL_WIDTH}}{command}", ""])
 
 
 def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
@@ -63,28 +58,6 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
             return "repeat the first command of stage 1, with --kd-stage prediction and without MODEL.WEIGHTS"
         return shlex.join([*train, config_file, "--kd-stage", "prediction", *processes, *others])
     return shlex.join(["mlickd", "predict", "PHOTOS", "--model", cfg.OUTPUT_DIR])
-
-
-def _results(cfg: CfgNode, name: str) -> list[str]:
-    path = multilabel_results_path(cfg.OUTPUT_DIR, name)
-    if not path.is_file():
-        reason = ": stage 1 does not train its classifier" if cfg.KD.STAGE == "feature" else ""
-        return _entry("evaluated", f"not yet{reason}")
-    report = multilabel_results(path)
-    metrics = report["metrics"]
-    shown = [f"{metric} {metrics[metric]:.1f}" for metric in TABLE_METRICS if metrics.get(metric) is not None]
-    lines = _entry("evaluated", f"on {name}: {report['counts']['images']} images, in percent")
-    lines += _entry("", "   ".join(shown))
-    average_precisions = {
-        label: values["AP"] for label, values in report["per_class"].items() if values["AP"] is not None
-    }
-    ranked = sorted(average_precisions, key=average_precisions.__getitem__, reverse=True)
-    if len(ranked) >= 2 * _MAX_CLASSES:
-        for title, labels in (("best", ranked[:_MAX_CLASSES]), ("worst", ranked[-_MAX_CLASSES:])):
-            lines += _entry(
-                "", f"{title} AP: " + ", ".join(f"{label} {average_precisions[label]:.1f}" for label in labels)
-            )
-    return lines
 
 
 def _files(cfg: CfgNode) -> list[str]:

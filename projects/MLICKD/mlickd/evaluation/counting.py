@@ -2,9 +2,6 @@
 
 import numpy as np
 
-# Images per block; the intermediate arrays of a block fit into the cache of a processor.
-_IMAGES_PER_BLOCK = 1024
-
 
 def prediction_prefixes(topk: int) -> tuple[str, str, str]:
     """Return the prefixes of the metrics of predictions by threshold, by top-k, and by both."""
@@ -35,12 +32,8 @@ def count_predictions(
     scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> np.ndarray:
     """Return (3, 2, C) counts: true positives and predictions of each class, for each rule of :func:`predictions`."""
-    counts = np.zeros((3, 2, scores.shape[1]))
-    for first in range(0, len(scores), _IMAGES_PER_BLOCK):
-        rows = slice(first, first + _IMAGES_PER_BLOCK)
-        for rule, predicted in enumerate(predictions(scores[rows], known[rows], threshold, topk)):
-            counts[rule] += _column_sums(predicted * positive[rows]), _column_sums(predicted)
-    return counts
+    rules = predictions(scores, known, threshold, topk)
+    return np.array([[(rule * positive).sum(axis=0), rule.sum(axis=0)] for rule in rules], dtype=np.float64)
 
 
 def precision_recall(true_positives: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
@@ -74,11 +67,6 @@ def mean_over_classes(counted: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the mean (...) of (..., C) values over the counted classes; NaN if no class counts."""
     number = counted.sum(axis=-1)
     return np.where(counted, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan)
-
-
-def _column_sums(block: np.ndarray) -> np.ndarray:
-    # A matrix product is several times faster than a sum over the first axis.
-    return np.ones(len(block)) @ block.astype(np.float64, copy=False)
 
 
 def _topk_fractions(scores: np.ndarray, known: np.ndarray, topk: int) -> np.ndarray:

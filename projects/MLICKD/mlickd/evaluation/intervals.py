@@ -1,49 +1,32 @@
 """Confidence intervals of the multi-label metrics, by resampling images, and of the mean of several runs.
 
-Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13 (percentile intervals). A resample of N
-images draws N images with replacement. Here, a resample is a vector of counts: how often each image is drawn. All
-values that do not depend on the counts are computed once.
+Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13 (percentile intervals).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
-from .counting import mean_over_classes, precision_recall, prediction_prefixes, predictions
-from .metrics import check_protocol, checked_scores
-from .ranking import area_under_curve
+from .metrics import checked_scores, multilabel_metrics
 
 CONFIDENCE = 0.95
 
-# Number of counts that are processed together, so that they fit into the cache of a processor.
-_COUNTS_PER_BLOCK = 1 << 20
-
 
 def bootstrap_metrics(
-    scores: np.ndarray,
-    targets: np.ndarray,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    threshold: float | np.ndarray = 0.5,
-    topk: int = 3,
-    ap: str = "ranking",
-    only_map: bool = False,
+    scores: np.ndarray, targets: np.ndarray, *, resamples: int = 1000, seed: int = 0, **protocol: object
 ) -> dict[str, np.ndarray]:
-    """Compute the scalars of :func:`multilabel_metrics` on resampled images.
+    """Compute :func:`multilabel_metrics` on resampled images. A resample of N images draws N images with replacement.
 
     A class without positives in a resample is left out of the class means of this resample, and a resample without any
     positive has NaN values. Images whose targets are all -1 are not drawn. The resamples depend only on ``seed`` and
     the number of images, so the values of two models on the same images in the same order are paired.
 
     Args:
-        scores, targets, threshold, topk, ap: see :func:`multilabel_metrics`.
+        scores, targets, protocol: see :func:`multilabel_metrics`.
         resamples: B, at least 1.
         seed: seed of the random numbers.
-        only_map: compute only ``mAP``, which takes less time, and return the ``AP`` of each class.
 
     Returns:
         (B,) float64 fractions by name; (B, C) for ``AP``.
@@ -52,30 +35,17 @@ def bootstrap_metrics(
         ValueError: as in :func:`multilabel_metrics`, or ``resamples`` is below 1, or every image is ignored.
     """
     scores, targets = checked_scores(scores, targets)
-    check_protocol(threshold, topk, ap)
     counted = (targets != -1).any(axis=1)
     if resamples < 1 or not counted.any():
         raise ValueError(f"needs resamples >= 1 and an image with a target that is not -1, got resamples={resamples}")
     scores, targets = scores[counted], targets[counted]
-    known, positive = targets != -1, targets == 1
-    curves = [_ResampledCurve(*columns) for columns in zip(scores.T, known.T, positive.T, strict=True)]
-    # Multiplying by the counts sums the true positives, predictions and positives of the drawn images.
-    rules = () if only_map else predictions(scores, known, threshold, int(topk))
-    predicted = [np.asarray(rule, dtype=np.float64) for rule in rules]
-    summands = [array for rule in predicted for array in (rule * positive, rule)] + [positive.astype(np.float64)]
-
-    blocks = []
-    for counts in _resample_counts(len(scores), resamples, seed):
-        *sums, positives = (counts.T.astype(np.float64) @ array for array in summands)
-        per_class = np.stack([curve.average_precision(counts, ap) for curve in curves], axis=1)
-        values = {"mAP": mean_over_classes(positives > 0, per_class), **({"AP": per_class} if only_map else {})}
-        for prefix, true_positives, chosen in zip(
-            prediction_prefixes(int(topk)), sums[::2], sums[1::2], strict=not only_map
-        ):
-            rates = precision_recall(true_positives, chosen, positives)
-            values.update({prefix + name: value for name, value in rates.items()})
-        blocks.append(values)
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    generator = np.random.default_rng(seed)
+    metrics = []
+    for _ in range(resamples):
+        drawn = generator.integers(len(scores), size=len(scores))
+        metrics.append(multilabel_metrics(scores[drawn], targets[drawn], **protocol))
+    names = [name for name, value in metrics[0].items() if name == "AP" or isinstance(value, float)]
+    return {name: np.array([values[name] for values in metrics]) for name in names}
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
@@ -85,48 +55,6 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
-
-
-def _resample_counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield blocks of (images, b) counts: how often each image is drawn in each of b resamples."""
-    generator = np.random.default_rng(seed)
-    size = max(1, _COUNTS_PER_BLOCK // images)
-    for first in range(0, resamples, size):
-        block = range(first, min(first + size, resamples))
-        drawn = [np.bincount(generator.integers(images, size=images), minlength=images) for _ in block]
-        yield np.stack(drawn, axis=1).astype(np.int32)
-
-
-class _ResampledCurve:
-    """Precision-recall curve of one class for weighted images; a resample only changes the weights.
-
-    Images are sorted once by descending score and grouped into T segments. Segment t ends with the last image that ties
-    with the t-th distinct score of a positive. Images below the last positive do not change the AP.
-    """
-
-    def __init__(self, scores: np.ndarray, known: np.ndarray, positive: np.ndarray):
-        """Sort the images of one class, from three (N,) arrays."""
-        images = np.flatnonzero(known)
-        images = images[np.argsort(-scores[images], kind="stable")]
-        positives = images[positive[images]]
-        descending = -scores[positives]
-        _, starts = np.unique(descending, return_index=True)
-        ends = np.searchsorted(-scores[images], descending[starts], side="right")
-        shape = len(starts), len(scores)
-        # Multiplying by the counts counts the drawn images of each part, and the positives among them.
-        parts = (images, np.append(0, ends)), (positives, np.append(starts, len(positives)))
-        self.images, self.positives = (
-            csr_array((np.ones(b[-1], np.int32), chosen[: b[-1]], b), shape=shape) for chosen, b in parts
-        )
-
-    def average_precision(self, counts: np.ndarray, ap: str) -> np.ndarray:
-        """Return the AP (b,) for each column of the counts (N, b); NaN without a positive."""
-        if not self.positives.nnz:
-            return np.full(counts.shape[1], np.nan)
-        # A part without a drawn positive is not a point of the curve. It does not change the AP: its precision is not
-        # above the precision of the previous point, and its weight in the sum is 0.
-        predicted, found = ((parts @ counts).cumsum(axis=0) for parts in (self.images, self.positives))
-        return area_under_curve(found, predicted, found[-1], ap)
 
 
 @dataclass(frozen=True)

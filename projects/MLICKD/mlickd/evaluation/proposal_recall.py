@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,6 @@ class ProposalRecall:
         """Return the (K,) recalls at IoU 0.5 and 0.7, and the average recall over IoU 0.5, 0.55, ..., 0.95."""
         low, high = self.recall(0.5, 0.7)
         return {"recall@0.5": low, "recall@0.7": high, "AR": self.recall(*IOU_THRESHOLDS).mean(axis=0)}
-
-    def at(self, counts: Sequence[int]) -> ProposalRecall:
-        """Return the measurement for a subset of its counts."""
-        counts = tuple(sorted(set(counts)))
-        return replace(self, counts=counts, overlaps=self.overlaps[[self.counts.index(count) for count in counts]])
 
     def summary(self) -> dict[str, Any]:
         """Return recalls by number of proposals, and the other attributes, ready for JSON."""

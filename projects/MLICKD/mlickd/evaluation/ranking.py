@@ -25,12 +25,10 @@ class RankingCurve:
 
     Attributes:
         positives: (T,) integers, numbers of positives with exactly this score; at least 1.
-        above: (T,) integers, numbers of items with a higher score.
         predicted: (T,) integers, numbers of items with at least this score.
     """
 
     positives: np.ndarray
-    above: np.ndarray
     predicted: np.ndarray
 
     @property
@@ -59,9 +57,8 @@ def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -
     # Sorting values takes a fraction of the time of sorting indices.
     ranked = np.sort(scores if known.all() else scores[known])
     thresholds, counts = np.unique(found, return_counts=True)
-    above = len(ranked) - np.searchsorted(ranked, thresholds, side="right")
     predicted = len(ranked) - np.searchsorted(ranked, thresholds)
-    return RankingCurve(counts[::-1], above[::-1], predicted[::-1])
+    return RankingCurve(counts[::-1], predicted[::-1])
 
 
 def micro_curve(scores: np.ndarray, targets: np.ndarray) -> RankingCurve:
@@ -103,22 +100,3 @@ def area_under_curve(
     else:
         area = (np.diff(true_positives, axis=0, prepend=0) * precision).sum(axis=0) / np.maximum(positives, 1)
     return np.where(positives > 0, area, np.nan)
-
-
-def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
-    """Return the smallest and the largest ranking AP that different orders of equal scores give.
-
-    Many implementations return a value between these two that depends on the order of the data.
-
-    Returns:
-        AP with the negatives first among equal scores, and AP with the positives first. NaN without a positive.
-    """
-    if not len(curve.positives):
-        return float("nan"), float("nan")
-    true_positives = np.arange(1, curve.positives.sum() + 1)
-    found_before = np.repeat(curve.true_positives - curve.positives, curve.positives)
-    place = true_positives - found_before  # place among the positives of equal score, from 1
-    above = np.repeat(curve.above, curve.positives)
-    negatives_tied = np.repeat(curve.predicted - curve.above - curve.positives, curve.positives)
-    best = above + place
-    return float((true_positives / (best + negatives_tied)).mean()), float((true_positives / best).mean())

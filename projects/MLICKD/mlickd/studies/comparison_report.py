@@ -24,24 +24,6 @@ from .training_methods import BASELINE, TEACHER
 
 # Titles of TABLE_METRICS.
 _COLUMNS = ("mAP", "CF1", "OF1", "top-3 CF1", "top-3 OF1")
-_PUBLISHED_SOURCE = "published (paper, VGG16, 224 px)"
-# Liu et al., ACM MM 2018, arXiv 1809.05884, tables on MS-COCO and NUS-WIDE: TABLE_METRICS in percent.
-PUBLISHED = {
-    "coco": {
-        "baseline": (70.9, 63.6, 67.0, 60.7, 66.7),
-        "hinton": (71.3, 64.7, 69.3, 61.5, 67.6),
-        "fitnets": (72.5, 65.2, 70.9, 62.3, 68.3),
-        "attention_transfer": (71.4, 64.6, 69.8, 61.6, 67.8),
-        "distilled": (74.6, 69.2, 74.0, 66.8, 72.7),
-    },
-    "nus_wide": {
-        "baseline": (55.6, 52.0, 67.2, 47.5, 64.8),
-        "hinton": (57.2, 54.3, 69.5, 50.3, 67.5),
-        "fitnets": (57.4, 54.9, 70.4, 51.4, 68.6),
-        "attention_transfer": (57.6, 55.2, 70.3, 51.7, 68.8),
-        "distilled": (60.1, 58.7, 73.7, 53.8, 71.1),
-    },
-}
 # TABLE_METRICS in percent, or their differences in points, by seed.
 _BySeed = Mapping[int | None, np.ndarray]
 
@@ -49,7 +31,6 @@ _BySeed = Mapping[int | None, np.ndarray]
 def write_comparison_report(
     comparison: Comparison,
     *,
-    published: str | None = None,
     costs: Mapping[str, Mapping[str, float]] | None = None,
     command: str = "",
 ) -> tuple[str, list[str]]:
@@ -57,7 +38,6 @@ def write_comparison_report(
 
     Args:
         comparison: comparison whose runs are finished, failed or missing.
-        published: key of ``PUBLISHED``, which adds the values of the paper to the table.
         costs: by method, ``parameters`` in millions and ``milliseconds`` per image, which add columns to the table.
         command: command that made the report.
 
@@ -75,7 +55,7 @@ def write_comparison_report(
         values[model.method][model.seed] = np.array([model.report["metrics"][metric] for metric in TABLE_METRICS])
     gains = _gains(values, (BASELINE,) if comparison.teacher_per_seed else (BASELINE, TEACHER))
     failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
-    parts = [_method_table(comparison, values, costs or {}, PUBLISHED.get(published))]
+    parts = [_method_table(comparison, values, costs or {})]
     runs = {(model.method, model.seed): model for model in done}
     over_images = {
         name: difference_over_images([(runs[name, seed], runs[BASELINE, seed]) for seed in gain])
@@ -87,7 +67,7 @@ def write_comparison_report(
         parts.append(_markdown(rows, [f"difference to {BASELINE}, in points", *_COLUMNS, "mAP, over photos", "pairs"]))
     if failures:
         parts.append("Failed:\n\n" + "\n".join(f"- {failure}" for failure in failures))
-    parts += _notes(comparison, done, published)
+    parts += _notes(comparison, done)
     held_out: dict = {"chosen": None}
     if comparison.held_out:
         section, held_out = compare_on_held_out_photos(comparison)
@@ -102,14 +82,13 @@ def write_comparison_report(
         "data": {"train": comparison.train, "test": comparison.test},
         "unit": "percent",
         "confidence": CONFIDENCE,
-        "protocol": done and done[0].report["protocol"],
+        "protocol": done[0].report["protocol"] if done else None,
         "iterations": comparison.iterations,
         "summary": {name: _as_dict(by_seed) for name, by_seed in values.items()},
         "differences": {name: _as_dict(by_seed) for name, by_seed in gains.items()},
         "differences_over_images": {name: {"mAP": asdict(found)} for name, found in over_images.items()},
         "chosen": held_out.pop("chosen"),
         "held_out": held_out,
-        "published": published and {"source": _PUBLISHED_SOURCE, "data": published, "values": PUBLISHED[published]},
         "costs": costs,
         "runs": [_run(model, folder) for model in models],
         "failures": failures,
@@ -163,7 +142,6 @@ def _method_table(
     comparison: Comparison,
     values: Mapping[str, _BySeed],
     costs: Mapping[str, Mapping[str, float]],
-    published: Mapping[str, Sequence[float]] | None,
 ) -> str:
     rows = []
     for name, by_seed in values.items():
@@ -181,13 +159,11 @@ def _method_table(
         if costs:
             row["million parameters"] = f"{costs[name]['parameters']:.2f}"
             row["ms per image"] = f"{costs[name]['milliseconds']:.1f}"
-        for column, value in zip(_COLUMNS, (published or {}).get(name, ()), strict=False):
-            row[f"{_PUBLISHED_SOURCE} {column}"] = f"{value:.1f}"
         rows.append(row)
     return _markdown(rows, "keys")
 
 
-def _notes(comparison: Comparison, done: Sequence[Model], published: str | None) -> list[str]:
+def _notes(comparison: Comparison, done: Sequence[Model]) -> list[str]:
     notes = [
         f"Trained on {comparison.train}, tested on {comparison.test}. Values are in percent: mean ± standard deviation "
         f"of the sample over the seeds. Differences are taken between runs of equal seed, with the "
@@ -208,8 +184,6 @@ def _notes(comparison: Comparison, done: Sequence[Model], published: str | None)
             f"top-{protocol['topk']}: {protocol['topk_rule']}. {counts['images']} images, {counts['classes']} classes "
             "with a positive. CF1 is the harmonic mean of CP and CR."
         )
-    if published:
-        notes.append(f"The columns '{_PUBLISHED_SOURCE}' are the values of the paper on {published}, with its network.")
     return notes
 
 

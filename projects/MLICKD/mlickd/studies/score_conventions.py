@@ -17,7 +17,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.counting import prediction_prefixes
 from mlickd.evaluation.intervals import CONFIDENCE, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.metrics import check_protocol, multilabel_metrics, threshold_rule
-from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, micro_curve, order_dependent_extremes
+from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, micro_curve
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
@@ -43,8 +43,6 @@ _PRECISION_RECALL_F1 = {
     "OF1": "OF1: harmonic mean of OP and OR",
 }
 _FOR_COMPARISON = {
-    "mAP/ties_worst": "mAP: ranking AP, negatives first among equal scores",
-    "mAP/ties_best": "mAP: ranking AP, positives first among equal scores",
     "mAP/empty_classes_zero": "mAP: ranking AP, classes without a positive counted as 0",
 }
 _NOTES = """\
@@ -58,7 +56,7 @@ def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> 
     With ``class_thresholds``, the conventions include predictions with a separate threshold for each class.
     """
     rule, top = threshold_rule(threshold), f"the {topk} highest scores of an image"
-    rules = [rule, f"{top}, at any value", f"{top} if they have {rule}"]
+    rules = [rule, f"{top}, at any value", f"{top}, if they have {rule}"]
     groups = [("", "Average precision; equal scores enter the curve together", _AVERAGE_PRECISIONS)]
     groups += [
         (prefix, f"Predicted: {r}", _PRECISION_RECALL_F1)
@@ -114,9 +112,6 @@ def metrics_by_convention(
         if class_thresholds is not None:
             tuned = multilabel_metrics(*arrays, threshold=class_thresholds)
             values |= {CLASS_THRESHOLDS + name: tuned[name] for name in _PRECISION_RECALL_F1}
-        masks = arrays[0], arrays[1] != -1, arrays[1] == 1
-        extremes = [order_dependent_extremes(curve) for curve in class_curves(*masks) if len(curve.positives)]
-        values["mAP/ties_worst"], values["mAP/ties_best"] = np.mean(extremes or [(np.nan, np.nan)], axis=0).tolist()
         values["mAP/empty_classes_zero"] = float(np.nansum(ranking["AP"]) / len(ranking["AP"]))
         values["micro_AP"] = micro_curve(*arrays).average_precision()
         found[subset] = values
@@ -212,7 +207,9 @@ def _bootstrap(files: Mapping[str, ImageScores], paired: Sequence[str], drawn: d
     resampled, runs = {}, {}
     for name, scores in files.items():
         try:
-            resampled[name] = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
+            values = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
+            del values["AP"]
+            resampled[name] = values
         except ValueError as error:
             raise InputError(f"{scores.path}: {error}") from None
         estimates = multilabel_metrics(scores.scores, scores.targets, **protocol)

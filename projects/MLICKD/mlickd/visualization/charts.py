@@ -1,4 +1,4 @@
-"""Curves of training and of proposal recall, and the common style of all charts.
+"""Curves of training, and the common style of all charts.
 
 The functions ``draw_...`` in all chart modules write a PNG, and raise InputError if the file cannot be written.
 """
@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mlickd.errors import InputError
-from mlickd.evaluation.proposal_recall import ProposalRecall
 from mlickd.files import write_atomic
 from mlickd.runs import training_metrics
 
@@ -90,30 +88,6 @@ def _stage_curves(folders: Sequence[str | Path], dataset: str) -> list[tuple[tup
         stages.append(((offset, Path(folder).name), losses, means))
         offset += max(metrics, default=-1) + 1
     return stages
-
-
-def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: str | Path) -> None:
-    """Draw two panels: recall at IoU 0.5 (thick) and 0.7 (thin) over the number of proposals, and recall over IoU.
-
-    Args:
-        recalls: measurements by name.
-        count: number of proposals in the right panel; each measurement must have it.
-        path: path of the PNG.
-    """
-    figure = Figure(figsize=(12, 4.8), dpi=120, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    ious = np.linspace(0.5, 1.0, 51)
-    for number, (name, recall) in enumerate(recalls.items()):
-        color, dashes = STYLES[number % len(STYLES)]
-        for threshold, width in ((0.5, 2.2), (0.7, 1.0)):
-            left.plot(recall.counts, recall.recall(threshold)[0], color=color, linestyle=dashes, linewidth=width)
-        values = recall.at([count]).recall(*ious)[:, 0]
-        right.plot(ious, values, color=color, linestyle=dashes, linewidth=2.2, label=escape_mathtext(name))
-    title = "recall at IoU 0.5 (thick) and 0.7 (thin)"
-    style_axes(left, title, xscale="log", xlabel="proposals of an image", ylim=(0, 1))
-    style_axes(right, f"recall of the best {count} proposals", xlabel="IoU", ylim=(0, 1))
-    figure.legend(loc="outside upper center", ncols=min(len(recalls), 4), frameon=False)
-    save_figure(figure, path)
 
 
 def style_axes(axes: Axes, title: str = "", grid: str = "both", **properties: Any) -> None:
