@@ -118,9 +118,9 @@ BAD = {
         "instances_train.json: several images",
     ),
     "unknown category": (changed(lambda c: c["categories"][0].update(name="Cat")), "instances_train.json: "),
-    "box without area": (
-        changed(lambda c: c["annotations"][0].update(bbox=[20, 20, 5, 0])),
-        r"instances_train.json: image 1: 'bbox' \[20, 20, 5, 0\]",
+    "box outside": (
+        changed(lambda c: c["annotations"][0].update(bbox=[20, 20, 5, 20])),
+        r"instances_train.json: image 1: 'bbox' \[20, 20, 5, 20\]",
     ),
 }
 

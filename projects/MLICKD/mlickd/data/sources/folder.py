@@ -142,4 +142,4 @@ def _match_boxes(
         if count:
             logger.warning("%s: %s: %d", file.path, problem, count)
     indices = np.array([known.get(name, -1) for name in file.category_names], dtype=np.int64)
-    return file.record_boxes(places, records, indices, allow_empty=False)
+    return file.record_boxes(places, records, indices)
