@@ -212,7 +212,7 @@ def load_coco_multilabel(
             record = {"file_name": path, "height": height, "width": width, "image_id": image.id, "labels": labels}
             records.append(record)
     boxes = file.record_boxes(places, records, np.arange(len(file.category_names)))
-    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, folder.root, "COCO-format JSON")
+    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, "COCO-format JSON")
 
 
 def register_coco_multilabel(
@@ -237,4 +237,4 @@ def register_coco_multilabel(
         return list(dataset.records)
 
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**new, evaluator_type="multilabel")
+    MetadataCatalog.get(name).set(**new)

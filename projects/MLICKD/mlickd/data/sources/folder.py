@@ -84,9 +84,7 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         record = {"file_name": path, "height": height, "width": width, "image_id": name, "labels": sorted(labels)}
         records.append({**record, "ignored_labels": sorted(ignored)} if ignored else record)
     boxes = _match_boxes(file, image_names, records, class_names, classes) if file else None
-    return MultiLabelDataset(
-        PackedRecords(records, boxes), class_names, images.root, f"{contents[split].format}, {table}"
-    )
+    return MultiLabelDataset(PackedRecords(records, boxes), class_names, f"{contents[split].format}, {table}")
 
 
 def read_photo_labels(file: Path, photos: Path) -> tuple[list[str], dict[str, tuple[set[int], set[int]]]]:

@@ -89,7 +89,7 @@ def load_voc_multilabel(
     if clipped:
         text = "%s: clipped boxes that extend beyond the image, in %d images, for example %s"
         logger.warning(text, image_set, len(clipped), clipped[0])
-    return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), images.root, "devkit of PASCAL VOC")
+    return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), "devkit of PASCAL VOC")
 
 
 def _read_annotation(path: Path) -> tuple[int, int, list[tuple]]:
