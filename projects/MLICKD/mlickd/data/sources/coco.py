@@ -205,7 +205,7 @@ def load_coco_multilabel(
     places = np.full(len(file.images), -1)
     records = []
     for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):
-        path = os.path.join(folder.root, folder.require(image.file_name, f"{json_file}: image {image.id}"))
+        path = os.path.join(folder.root, folder.find_one(image.file_name, f"{json_file}: image {image.id}"))
         if labels or keep_negatives:
             places[index] = len(records)
             height, width = image.size(path)

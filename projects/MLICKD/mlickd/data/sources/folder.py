@@ -109,13 +109,13 @@ def _image_labels(
     indices = {name: index for index, name in enumerate(class_names)}
     rows: dict[str, tuple[set[int], set[int]]] = {}
     for where, file_name, labels, unknown in content.rows:
-        name = images.require(file_name, where)
+        name = images.find_one(file_name, where)
         if wrong := [label for label in (*labels, *unknown) if label not in indices]:
             raise InputError(
                 f"{where}: label {wrong[0]!r} is not a class of {classes}; correct it, or join several labels with ';'"
             )
         values = {indices[label] for label in labels}, {indices[label] for label in unknown}
-        if rows.setdefault(name, values) != values and not content.additive:
+        if rows.setdefault(name, values) != values and not content.rows_add_up:
             raise InputError(f"{where}: {name!r} is listed twice, with other labels; remove one")
         rows[name][0].update(values[0])
     return rows

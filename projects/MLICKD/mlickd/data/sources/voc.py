@@ -70,7 +70,7 @@ def load_voc_multilabel(
         certain = {label for *_, label, _, is_difficult in objects if not is_difficult}
         only_difficult = {label for *_, label, _, _ in objects} - certain
         record = {
-            "file_name": os.path.join(images.root, images.require(f"{image_id}.jpg", image_set)),
+            "file_name": os.path.join(images.root, images.find_one(f"{image_id}.jpg", image_set)),
             "height": height,
             "width": width,
             "image_id": image_id,
