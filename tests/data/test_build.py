@@ -127,8 +127,6 @@ def test_a_batch_has_one_size_and_all_sizes_and_mirrors_occur() -> None:
     assert 0.4 < mirrored / (60 * 8) < 0.6
     plain = TrainingBatchSampler(50, 8, (64,), seed=0, mirror=False)
     assert not any(item.view.mirror for batch in islice(plain, 9) for item in batch)
-    with pytest.raises(ValueError, match="5 images"):
-        TrainingBatchSampler(50, 5, (64,), seed=0, world_size=2)
 
 
 def test_an_augmentation_does_not_change_other_random_draws() -> None:

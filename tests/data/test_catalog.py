@@ -44,9 +44,7 @@ def test_a_folder_is_a_dataset_without_registration(root, folder, split):
     name = f"{folder}_{split}"
     assert name in catalog.available_datasets() and catalog.class_names(name) == ["cat", "dog"]
     assert [record["labels"] for record in DatasetCatalog.get(name)] == [[0]]
-    metadata = MetadataCatalog.get(name)
-    assert metadata.thing_classes == ["cat", "dog"]
-    assert metadata.image_root == str(root / folder / "images") and metadata.evaluator_type == "multilabel"
+    assert MetadataCatalog.get(name).thing_classes == ["cat", "dog"]
     catalog.dataset_records(name)[0]["labels"] = "spoilt"
     (root / folder / f"labels_{split}.csv").unlink()
     assert catalog.dataset_records(name)[0]["labels"] == [0], "files are read once, and each call returns new dicts"
@@ -86,16 +84,16 @@ def test_a_dataset_in_the_catalog_of_detectron2_is_completed_and_not_changed(roo
     image = make(root, "pets", "train")
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}
     boxes = [box, {**box, "difficult": 1}]
-    mine = [{"file_name": image, "image_id": 5, "height": 9, "width": 9, "annotations": boxes}]
+    mine = [{"file_name": image, "image_id": 5, "height": np.int64(9), "width": 9.0, "annotations": boxes}]
+    mine.append({"file_name": image, "image_id": 6, "height": 9, "labels": np.array([1, 0, 1])})
     DatasetCatalog.register("mine", lambda: mine)
-    MetadataCatalog.get("mine").set(thing_classes=["a", "b"], evaluator_type="coco")
+    MetadataCatalog.get("mine").thing_classes = ["a", "b"]
     for _ in range(2):
-        record = catalog.dataset_records("mine")[0]
-        assert record["image_id"] == 5 and record["labels"] == [1]
+        record, other = catalog.dataset_records("mine")
+        assert record["image_id"] == 5 and record["labels"] == [1] and type(record["height"]) is int
+        assert other["labels"] == [0, 1] and "height" not in other
         assert record["annotations"][0]["bbox"] == [1, 2, 4, 6]
         assert [annotation["difficult"] for annotation in record["annotations"]] == [0, 1]
-    metadata = MetadataCatalog.get("mine")
-    assert metadata.evaluator_type == "coco"
     assert "labels" not in mine[0] and mine[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
     assert "mine" in catalog.available_datasets()
 
@@ -106,6 +104,7 @@ def test_a_dataset_in_the_catalog_of_detectron2_is_completed_and_not_changed(roo
         ({}, ["a"], "labels"),
         ({"labels": [0]}, None, "thing_classes"),
         ({"labels": [1]}, ["a"], "labels"),
+        ({"labels": [0.9]}, ["a"], "float"),
         ({"labels": [0], "file_name": "absent.jpg"}, ["a"], "absent.jpg"),
         ({"annotations": [{"category_id": 0, "bbox": [1, 2, 3, float("inf")], "bbox_mode": 0}]}, ["a"], "bbox"),
         (None, ["a"], "'mine_train'"),

@@ -57,7 +57,7 @@ def test_equal_files_are_paired_with_the_first_file(tmp_path: Path) -> None:
     assert not list(near_duplicates(images, images))
 
 
-def test_kinds_and_problems_of_images_are_found(tmp_path: Path) -> None:
+def test_problems_of_images_are_found(tmp_path: Path) -> None:
     colors = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 8
@@ -68,8 +68,6 @@ def test_kinds_and_problems_of_images_are_found(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "turned.jpg").read_bytes()[:-500])
     names = ["turned.jpg", "alpha.png", "print.jpg", "deep.png", "cut.jpg", "absent.jpg"]
     images = check_images([*records(tmp_path, *names), {**records(tmp_path, "turned.jpg")[0], "height": 30}], 2)
-    kinds = [("JPEG", "turned by EXIF"), ("PNG", "gray", "with alpha"), ("JPEG", "CMYK"), ("PNG", "16-bit gray")]
-    assert [each.kinds for each in images[:4]] == kinds
     assert [each.problem is None for each in images] == 4 * [True] + 3 * [False]
     assert all(name in each.problem for name, each in zip([*names[4:], "turned.jpg"], images[4:], strict=True))
 

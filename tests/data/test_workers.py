@@ -25,12 +25,12 @@ RUN = """
 import multiprocessing, os, time
 from torch.utils.data import DataLoader
 from data.test_workers import stay
-from mlickd.data.workers import ignore_signals_in_worker
+from mlickd.data.workers import set_up_worker
 
 multiprocessing.set_forkserver_preload(["data.test_workers"])
 loaders = []
 for method, number in (("spawn", 1), ("fork", 2), ("forkserver", 2)):
-    options = {"num_workers": number, "worker_init_fn": ignore_signals_in_worker, "multiprocessing_context": method}
+    options = {"num_workers": number, "worker_init_fn": set_up_worker, "multiprocessing_context": method}
     assert number == 1 or len(list(DataLoader([0, 1], **options))) == 2
     loaders.append(iter(DataLoader(range(9), collate_fn=stay, **options)))
 while len(os.listdir()) < 5:

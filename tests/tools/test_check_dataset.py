@@ -62,7 +62,7 @@ def test_a_sound_dataset_is_ok(root: Path, run: Callable[..., Any]) -> None:
     assert found["error"] == found["warning"] == [] and len(found["note"]) == 1  # an image without a label
     report = json.loads(Path("report.json").read_text())
     train = report["datasets"]["pets_train"]
-    assert report["ok"] and train["image_kinds"] == {"JPEG": 4}
+    assert report["ok"]
     assert train["classes"] == {"cat": 2, "dog": 2} and train["conditional"] == [[None, 0.5], [0.5, None]]
     for name in ("pets_train", "pets_test"):
         with Image.open(f"output/check/{name}/labels.png") as image:

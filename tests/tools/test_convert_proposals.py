@@ -55,6 +55,7 @@ def test_every_format_is_imported(kind: str, store: ProposalStore, tmp_path: Pat
     write_foreign(store, kind, tmp_path / "f.mat")
     arguments = ["--format", kind, "--input", tmp_path / "f.mat", "--dataset", "tiny_test"]
     output = proposals_path("tiny_test", kind)
+    call_tool("convert_proposals", *arguments[:3], tmp_path / "none", *arguments[4:]).assert_ends_in_one_line("none")
     result = call_tool("convert_proposals", *arguments)
     assert result.out == f"{output}: 12 images, 60 proposals\n"
     assert "of_another_split" in caplog.text

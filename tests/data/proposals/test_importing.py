@@ -41,7 +41,8 @@ def records(tmp_path: Path) -> list[dict]:
     "first", ["42", "COCO_val_000042", "val2014/COCO_val_000042.jpg", "C:\\a\\COCO_val_000042.jpg"]
 )
 def test_images_are_found_by_id_or_file_name(first: str, records: list[dict], tmp_path: Path) -> None:
-    proposals = [(first, BOX, None), ("house/1.png", BOX, [0.5]), ("old/garden/1", BOX, [2.0]), ("other", BOX, None)]
+    proposals = [(first, BOX, None), ("house/1.png", BOX, [0.5]), ("old/garden/1", BOX, [2.0])]
+    proposals += [("other", BOX, None), ("COCO_val_000042.v2", BOX, None)]
     store = import_proposals(proposals, records, tmp_path / "p", "here", "m", {})
     store.check(records)
     np.testing.assert_array_equal(store[42][0], BOX)

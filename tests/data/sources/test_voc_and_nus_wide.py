@@ -59,7 +59,6 @@ def devkit(tmp_path: Path) -> Path:
 def test_records_of_voc_have_labels_sizes_and_boxes(devkit):
     dataset = load_voc_multilabel(devkit, "trainval")
     assert dataset.class_names == list(VOC_CLASSES) == sorted(VOC_CLASSES) and len(VOC_CLASSES) == 20
-    assert dataset.image_root == str(devkit / "JPEGImages")
     assert [record["image_id"] for record in dataset.records] == list(ANNOTATIONS)
     first, second, third = dataset.records
     assert first["file_name"] == str(devkit / "JPEGImages" / "000001.jpg")
@@ -165,7 +164,6 @@ def test_records_of_nus_wide_have_labels_and_ids(nus_wide):
     assert labels_by_id(nus_wide, "test", keep_negatives=False) == {"bear cub/0001_8.jpg": [2]}
     dataset = load_nus_wide(nus_wide, "train")
     assert dataset.class_names == CONCEPTS
-    assert dataset.image_root == str(nus_wide / "Flickr")
     # The official files do not give sizes, and images are not opened.
     file_name = str(nus_wide / "Flickr" / "actor" / "0001_21.jpg")
     assert dataset.records[0] == {"file_name": file_name, "image_id": "actor/0001_21.jpg", "labels": [1, 2]}

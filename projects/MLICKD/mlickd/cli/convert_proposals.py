@@ -7,6 +7,7 @@ from mlickd.data import class_names, dataset_records, proposals_path
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals import file_formats
 from mlickd.data.proposals.importing import import_proposals
+from mlickd.files import require_file
 
 EPILOG = """\
 formats:
@@ -47,6 +48,8 @@ def main() -> None:
         f"(default: {file_formats.RELEASE_SIDE} for the format release, 0 for all others)",
     )
     arguments = parser.parse_args()
+    if arguments.format != "mcg":
+        require_file(str(arguments.input), "--input", "give the file with the proposals")
     side = arguments.side
     if side is None:
         side = file_formats.RELEASE_SIDE if arguments.format == "release" else 0

@@ -23,7 +23,7 @@ from .proposals.proposal_methods import PROPOSAL_METHODS
 from .proposals.store import ProposalStore, proposals_path
 from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
-from .workers import ignore_signals_in_worker, pack_batch
+from .workers import pack_batch, set_up_worker
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=pack_batch,
-        worker_init_fn=ignore_signals_in_worker,
+        worker_init_fn=set_up_worker,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
@@ -237,5 +237,5 @@ def build_test_loader(
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=pack_batch,
     )
-    loader.worker_init_fn = ignore_signals_in_worker
+    loader.worker_init_fn = set_up_worker
     return loader

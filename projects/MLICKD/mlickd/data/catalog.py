@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import operator
 import os
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,7 @@ from .sources.nus_wide import nus_wide_sources
 from .sources.voc import voc_sources
 
 RUN_CLASSES_FILE = "classes.txt"  # in the OUTPUT_DIR of a run: class names, one per line, in the order of the scores
-_OTHER = {"VOC2007", "VOC2012", "coco", "nus_wide", "proposals"}  # not folder datasets, and slow to search
+_NOT_FOLDER_DATASETS = {"VOC2007", "VOC2012", "coco", "nus_wide", "proposals"}  # a search of these is slow
 _SCENES = [f"{scenes.FOLDER}_{split}" for split in scenes.COUNTS]
 
 
@@ -49,7 +50,7 @@ def ensure_registered(name: str) -> None:
 
     Known datasets are COCO, VOC and NUS-WIDE below `dataset_root()`, `scenes_train` and `scenes_test` (drawn on first
     use), the folder datasets `<folder>_<split>`, and parts of all datasets (`@KofN` or `@notKofN` at the end of the
-    name). The metadata has `thing_classes`, `image_root`, `format`, `evaluator_type`.
+    name). The metadata has `thing_classes` and `format`.
 
     Raises:
         InputError: the dataset does not exist, or its files or records are wrong.
@@ -74,13 +75,8 @@ def ensure_registered(name: str) -> None:
         source = _find_source(name, root)
         dataset = source.load()
         check_records(dataset.records.without_boxes(), dataset.class_names, str(source.files[0]))
-        metadata = {
-            "thing_classes": dataset.class_names,
-            "image_root": dataset.image_root,
-            "format": dataset.format,
-            "evaluator_type": "multilabel",
-        }
-        _register(name, root, dataset.records, {**metadata, **source.metadata})
+        metadata = {"thing_classes": dataset.class_names, "format": dataset.format, **source.metadata}
+        _register(name, root, dataset.records, metadata)
 
 
 @gc_paused()
@@ -143,8 +139,9 @@ def _known_sources(root: Path, name: str = "") -> dict[str, DatasetSource]:
     ``name``: search only the folders that this dataset may be in, because a search of large folders takes long.
     """
     # Two folders can give the same name, because folders and splits may have underscores. The longest folder wins.
-    folders = sorted(set(root.glob("*")) - {root / other for other in _OTHER}, key=lambda folder: len(folder.name))
+    folders = set(root.glob("[!.]*")) - {root / other for other in _NOT_FOLDER_DATASETS}
     folders = [folder for folder in folders if not name or name.startswith(f"{folder.name}_")]
+    folders.sort(key=lambda folder: len(folder.name))
     found = {f"{folder.name}_{split}": source for folder in folders for split, source in folder_sources(folder).items()}
     return {**found, **coco_sources(root), **voc_sources(root), **nus_wide_sources(root)}
 
@@ -177,28 +174,31 @@ def _register(name: str, origin: object, records: PackedRecords, metadata: dict[
 
 
 def _check_registered(name: str, load: Callable[[], list[dict]]) -> None:
-    """Check a dataset that was registered elsewhere, and complete its records and metadata."""
-    where, metadata = f"dataset {name!r}", MetadataCatalog.get(name)
+    """Check a dataset that was registered elsewhere, and complete its records."""
+    where = f"dataset {name!r}"
     try:
         records = [_complete_record(record) for record in load()]
         packed = PackedRecords(records)
         missing = [record["file_name"] for record in records if not os.path.isfile(record["file_name"])]
-        check_records(records, metadata.thing_classes, where)
+        # The function that loads the records may set the classes.
+        if (classes := MetadataCatalog.get(name).get("thing_classes")) is None:
+            raise InputError(f"{where}: has no classes; set `MetadataCatalog.get({name!r}).thing_classes`")
+        check_records(records, classes, where)
     except (OSError, KeyError, AssertionError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{where}: a file, a record, an annotation or the metadata is missing or wrong ("
-            f"{' '.join(str(error).split())}); records need 'file_name', 'image_id', and 'labels' or 'annotations', "
-            "whose 'bbox' is 4 finite numbers; the metadata needs 'thing_classes'"
+            f"{where}: cannot be read, or has a wrong record ({type(error).__name__}: {' '.join(str(error).split())}); "
+            "records need 'file_name', 'image_id', and 'labels' or 'annotations', whose 'bbox' is 4 finite numbers"
         ) from error
     if missing:
         raise InputError(f"{where}: {missing[0]}: image file not found; put it there")
-    if metadata.get("evaluator_type") is None:
-        metadata.evaluator_type = "multilabel"
     _checked[name] = _Checked(load, packed, None)
 
 
 def _complete_record(record: dict) -> dict:
-    """Return a copy of a record with corner boxes and with `labels`, by default the categories of its boxes."""
+    """Return a copy of a record with corner boxes, and with `labels` and sizes as Python integers.
+
+    The default of `labels` are the categories of the boxes.
+    """
     record = dict(record)
     if "annotations" in record:
         record["annotations"] = [
@@ -208,5 +208,10 @@ def _complete_record(record: dict) -> dict:
         if not all(math.isfinite(value) for box in record["annotations"] for value in box["bbox"]):
             raise ValueError(f"bbox of {record['file_name']}")
     if "labels" not in record:
-        record["labels"] = sorted({box["category_id"] for box in record["annotations"]})
+        record["labels"] = [box["category_id"] for box in record["annotations"]]
+    for field in {"labels", "ignored_labels"} & record.keys():
+        record[field] = sorted({operator.index(label) for label in record[field]})
+    size = record.pop("height", None), record.pop("width", None)
+    if None not in size:
+        record["height"], record["width"] = map(int, size)
     return record

@@ -103,7 +103,6 @@ class MultiLabelDataset:
 
     records: PackedRecords
     class_names: list[str]
-    image_root: str
     format: str = ""  # of the files, for `check-dataset`
 
 
@@ -166,10 +165,11 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     Raises:
         InputError: the split is empty, an image id occurs twice, or a label is not the index of a class.
     """
-    ids = Counter(str(record["image_id"]) for record in records)
-    if len(ids) < max(len(records), 1):
-        problem = f"{ids.most_common(1)[0][0]!r} is the image id of several images" if ids else "the split is empty"
-        raise InputError(f"{source}: {problem}; a split needs at least one image, and image ids must be unique")
+    if not records:
+        raise InputError(f"{source}: the split is empty; list at least one image")
+    (image_id, count), *_ = Counter(str(record["image_id"]) for record in records).most_common(1)
+    if count > 1:
+        raise InputError(f"{source}: {image_id!r} is the image id of several images; give each its own")
     try:
         positive = (label_targets(records, len(class_names)) == 1).any(axis=0)
     except InputError as error:

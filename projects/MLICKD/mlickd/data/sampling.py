@@ -60,8 +60,6 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
             rank, world_size: rank of this process and number of processes. The process takes every ``world_size``-th
                 image of a batch.
         """
-        if batch_size % world_size:
-            raise ValueError(f"batch of {batch_size} images is not divisible by {world_size} processes")
         self.batch_size = batch_size
         last, count = unlabeled if unlabeled[1] else (0, 0)
         # Positions in a batch and the images that are drawn for them.

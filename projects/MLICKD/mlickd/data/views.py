@@ -48,7 +48,7 @@ class View:
         return view.flip(2) if self.mirror else view
 
     def regions(self, boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the regions in view, transformed like the pixels and clipped to the view.
+        """Return the regions in view, transformed like the pixels. With a crop, they are clipped to the view.
 
         Args:
             boxes: (R, 4) x0, y0, x1, y1 in pixels of the image.
@@ -77,8 +77,9 @@ class View:
 def resize_part(image: np.ndarray, box: tuple[float, float, float, float], side: int) -> torch.Tensor:
     """Resize a part of an image to a square, antialiased, in one pass.
 
-    The filter is a triangle as wide as an output pixel, as in Pillow's ``BILINEAR`` and Detectron2's
-    ``ResizeTransform``. The results differ only by rounding, and PyTorch is several times faster.
+    The filter is a triangle over two pixels of the output, or of the input if the part is enlarged, as in Pillow's
+    ``BILINEAR`` and Detectron2's ``ResizeTransform``. The results differ only by rounding, and PyTorch is several times
+    faster.
 
     Args:
         image: (H, W, 3) uint8, contiguous.

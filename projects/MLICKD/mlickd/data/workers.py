@@ -17,14 +17,13 @@ from torch.utils.data import get_worker_info
 from mlickd.errors import InputError
 from mlickd.safe_images import note_pillow_warnings
 
-_ALIGNMENT = 64  # bytes; a multiple of the size of every number
-
-# A worker that is not forked loads NumPy before it can block SIGTERM.
-# The signal would then end it in a thread of OpenBLAS.
+# A worker that is not forked loads NumPy before it can block SIGTERM. Threads of OpenBLAS would not block it, and the
+# signal would end the worker. With this variable, OpenBLAS starts no threads. PyTorch starts the workers, so it is set
+# in this process: NumPy, which is loaded above, keeps its threads here, but all child processes inherit the variable.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def ignore_signals_in_worker(_worker: int) -> None:
+def set_up_worker(_worker: int) -> None:
     """Ignore Ctrl-C, SIGHUP and SIGTERM, except SIGTERM from the process that started this worker.
 
     A terminal sends Ctrl-C or SIGHUP, and a scheduler SIGTERM, to all processes of a run. The run handles them, and
@@ -58,10 +57,8 @@ def pack_batch(samples: list) -> list:
 class PackedBatch(list):
     """A list of samples that sends its tensors to another process as one tensor; it arrives as a plain list.
 
-    PyTorch opens a file descriptor for each tensor, which takes longer than resizing an image. Here, the bytes of all
-    tensors, images and proposals, are in one tensor in shared memory.
-
-    The received tensors are parts of this tensor. Copy a part to keep it without the others.
+    PyTorch opens a file descriptor for each tensor, which takes longer than resizing an image. Here, the pickled
+    samples, with the bytes of their tensors, are one tensor in shared memory.
     """
 
     def __init__(self, samples: Iterable[Any]):
@@ -70,31 +67,28 @@ class PackedBatch(list):
         self._packed = self._pack()
 
     def __reduce__(self) -> tuple:
-        return _unpack, self._packed
+        return _unpack, (self._packed,)
 
-    def _pack(self) -> tuple[bytes, torch.Tensor, list[slice]]:
-        file, buffers = io.BytesIO(), []
-        _TensorPickler(file, protocol=5, buffer_callback=buffers.append).dump(list(self))
-        arrays = [np.asarray(buffer.raw()) for buffer in buffers]
-        starts = np.cumsum([0] + [-(-array.size // _ALIGNMENT) * _ALIGNMENT for array in arrays])
+    def _pack(self) -> torch.Tensor:
+        file = io.BytesIO()
+        _TensorPickler(file, protocol=5).dump(list(self))
+        content = file.getbuffer()
         try:
             # PyTorch would copy a tensor in private memory to shared memory.
-            storage = torch.UntypedStorage._new_shared(int(starts[-1]))
+            storage = torch.UntypedStorage._new_shared(len(content))
         except (OSError, RuntimeError) as error:
             raise InputError(
-                f"DATALOADER.NUM_WORKERS: a worker cannot get {starts[-1] / 2**20:.1f} MiB of shared memory "
+                f"DATALOADER.NUM_WORKERS: a worker cannot get {len(content) / 2**20:.1f} MiB of shared memory "
                 f"({str(error).rpartition(': ')[2]}); enlarge /dev/shm (for Docker with --shm-size 2g), or set "
                 "DATALOADER.NUM_WORKERS 0"
             ) from error
         packed = torch.empty(0, dtype=torch.uint8).set_(storage)
-        places = [slice(start, start + array.size) for start, array in zip(starts.tolist(), arrays, strict=False)]
-        for place, array in zip(places, arrays, strict=True):
-            packed.numpy()[place] = array
-        return file.getvalue(), packed, places
+        packed.numpy()[:] = content
+        return packed
 
 
 class _TensorPickler(pickle.Pickler):
-    """Pickles tensors as NumPy arrays, because pickle protocol 5 can store their bytes separately."""
+    """Pickles tensors as NumPy arrays, because PyTorch calls `torch.save` for each tensor."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is torch.Tensor and value.device.type == "cpu":
@@ -102,5 +96,5 @@ class _TensorPickler(pickle.Pickler):
         return NotImplemented
 
 
-def _unpack(samples: bytes, packed: torch.Tensor, places: list[slice]) -> list:
-    return pickle.loads(samples, buffers=[packed.numpy()[place] for place in places])
+def _unpack(packed: torch.Tensor) -> list:
+    return pickle.loads(packed.numpy())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -149,7 +148,6 @@ def check_datasets(
             "num_images": len(records),
             "sha256": labels_digest(records, class_names(name)),
             "num_boxes": sum(len(record.get("annotations", ())) for record in records),
-            "image_kinds": dict(Counter(kind for image in images[name] for kind in image.kinds)),
             "classes": dict(zip(labels.class_names, labels.positives.tolist(), strict=True)),
             "unknown": dict(zip(labels.class_names, labels.unknown.tolist(), strict=True)),
             "images_by_number_of_labels": {str(count): number for count, number in labels.per_image.items()},
@@ -253,14 +251,15 @@ def _duplicates(images: dict[str, list[CheckedImage]], statistics: dict[str, Lab
     for name, other in combinations_with_replacement(images, 2):
         if {name, other} & unlabeled and (name in (first, other) or {name, other} <= unlabeled):
             continue
-        where = "" if name == other else f" in {name} and in {other}, which makes scores too high"
+        where, effect = ("", "") if name == other else (f" in {name} and {other}", "; scores will be too high")
         for kind, find in (("equal files", equal_files), ("near-duplicates", near_duplicates)):
             pairs = list(find(images[name], images[other]))
             if pairs:
                 severity = "error" if find is equal_files and name != other else "warning"
                 conflicts = sum(one["labels"] != two["labels"] for one, two in pairs)
-                message = f"pairs of {kind}{where}: {len(pairs)}, {conflicts} of them with different labels"
-                examples = [" = ".join(os.path.basename(record["file_name"]) for record in pair) for pair in pairs]
+                count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
+                message = f"{count} of {kind}{where} ({conflicts} with different labels){effect}"
+                examples = [" = ".join(str(record["image_id"]) for record in pair) for pair in pairs]
                 yield Finding(severity, name, message, examples)
 
 
@@ -271,11 +270,9 @@ def report_text(report: CheckReport) -> str:
         classes = sorted(counts["classes"].items(), key=lambda item: -item[1])
         labels = sum(counts["classes"].values()) / counts["num_images"]
         head = f"{counts['num_images']} images, {len(classes)} classes, {labels:.2f} labels per image"
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts["image_kinds"].items())
         lines.append(f"{name}: {head}, {counts['num_boxes']} boxes")
         lines.append(_hanging("  format   ", counts["format"]))
         lines.append(_hanging("  labels   ", f"SHA-256 {counts['sha256']}"))
-        lines.append(_hanging("  images   ", kinds or "none"))
         lines.append(_hanging("  classes  ", shorten_list([f"{label} {count}" for label, count in classes], 10)))
         if unknown := [f"{label} {count}" for label, count in counts["unknown"].items() if count]:
             lines.append(_hanging("  unknown  ", shorten_list(unknown, 10)))
@@ -288,4 +285,5 @@ def report_text(report: CheckReport) -> str:
 
 
 def _hanging(head: str, text: str) -> str:
-    return textwrap.fill(text, 110, initial_indent=head, subsequent_indent=9 * " ", break_on_hyphens=False)
+    whole_words = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(text, 110, initial_indent=head, subsequent_indent=9 * " ", **whole_words)

@@ -20,7 +20,7 @@ from mlickd.files import check_writable, remove_unfinished
 from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout
 
-from ..workers import ignore_signals_in_worker
+from ..workers import set_up_worker
 from .image_proposals import complete_parameters, propose
 from .store import (
     IMAGES_PER_SHARD,
@@ -148,6 +148,6 @@ def _differences(path: Path, layout: ShardLayout, expected: Mapping[str, Any], n
 
 
 def _set_up_worker(worker_id: int) -> None:
-    ignore_signals_in_worker(worker_id)
+    set_up_worker(worker_id)
     cv2.setNumThreads(0)
     keep_freed_memory()

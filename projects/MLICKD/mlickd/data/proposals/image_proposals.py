@@ -56,8 +56,7 @@ def propose(
     height, width = image.shape[:2]
     scale = longer_side / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
-    # OpenCV does not accept arrays with negative strides.
-    image = np.ascontiguousarray(image if image_format == "BGR" else image[..., ::-1])
+    image = image if image_format == "BGR" else image[..., ::-1]
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     boxes, scores = PROPOSAL_METHODS.get(method)(resized, **parameters)
 
@@ -89,8 +88,8 @@ def complete_parameters(method: str, parameters: Mapping[str, Any] | None = None
         if name not in complete or type(value) not in kinds or kind is float and not math.isfinite(value):
             raise InputError(f"{method}: parameter {name}={value!r}: give parameters and values like {complete}")
         complete[name] = kind(value)
-    if complete["longer_side"] < 1 or complete["max_proposals"] < 1 or not 0 <= complete["min_side"] < 1:
-        raise InputError(f"{method}: give longer_side >= 1, max_proposals >= 1 and 0 <= min_side < 1")
+    if not (1 <= complete["longer_side"] <= 10_000 and complete["max_proposals"] > 0 and 0 <= complete["min_side"] < 1):
+        raise InputError(f"{method}: give longer_side from 1 to 10000, max_proposals >= 1 and 0 <= min_side < 1")
     return complete
 
 

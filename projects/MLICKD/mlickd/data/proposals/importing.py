@@ -10,6 +10,7 @@ import numpy as np
 
 from mlickd.decoding import image_size
 from mlickd.errors import InputError
+from mlickd.files import IMAGE_SUFFIXES
 
 from .file_formats import Proposals
 from .store import ProposalStore, image_list_digest, write_store
@@ -31,8 +32,9 @@ def import_proposals(
 ) -> ProposalStore:
     """Write imported proposals of a dataset to a store, and open the store.
 
-    An image is matched by its id or, if no id matches, by the longest path suffix that both names have, with or without
-    file extension. Images that are not in the dataset and boxes without area are skipped, with a log message.
+    An image is matched by its id or, if no id matches, by the longest ending of the path that both names have, with or
+    without the suffix of an image file. Images that are not in the dataset and boxes without area are skipped, with a
+    log message.
 
     Args:
         proposals: for each image its name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,). None stands for equal
@@ -109,11 +111,12 @@ def _image_finder(records: Sequence[Mapping[str, Any]], source: str) -> Callable
 
 
 def _path_endings(name: str) -> list[str]:
-    """Return all endings of a path, longest first, each with and without extension."""
+    """Return all endings of a path, longest first, each with and without the suffix of an image file."""
     path = PureWindowsPath(name) if "\\" in name else PurePosixPath(name)
     parts = [part for part in path.parts if part not in (path.anchor, ".")]
     endings = ["/".join(parts[start:]) for start in range(len(parts))]
-    return [text for ending in endings for text in (ending, ending.removesuffix(path.suffix))]
+    suffix = path.suffix if path.suffix.lower() in IMAGE_SUFFIXES else ""
+    return [text for ending in endings for text in (ending, ending.removesuffix(suffix))]
 
 
 def _clip_boxes(

@@ -9,12 +9,10 @@ from mlickd.errors import InputError
 
 from .edges import gradient_edges
 
+# Methods that propose regions, by name. A method is a deterministic function of an image (H, W, 3), uint8, BGR. Its
+# parameters are keyword-only arguments with a default: a number, a string or a bool. A value out of range raises an
+# InputError. The function returns boxes (R, 4) as (x0, y0, x1, y1) in pixels of the image, and scores (R,), unsorted.
 PROPOSAL_METHODS = Registry("PROPOSAL_METHODS")
-PROPOSAL_METHODS.__doc__ = """
-Methods that propose regions, by name. A method is a deterministic function of an image (H, W, 3), uint8, BGR. Its
-parameters are keyword-only arguments with a default: a number, a string or a bool. A value out of range raises
-InputError. The function returns boxes (R, 4) as (x0, y0, x1, y1) in pixels of the image, and scores (R,), in any order.
-"""
 
 
 @PROPOSAL_METHODS.register()
@@ -39,9 +37,12 @@ def edge_boxes(
         beta: overlap (IoU) above which the box with the lower score is suppressed.
         min_area: smallest area of a box, in pixels.
     """
-    if min(smoothing, neighborhood, strength) <= 0 or not (0 < alpha < 1 and 0 < beta < 1):
+    # Larger values overflow in OpenCV, or take hours.
+    limits = smoothing / 100, neighborhood / 1000, strength, alpha / 0.75, beta / 0.99
+    if not all(0 < value <= 1 for value in limits):
         raise InputError(
-            "edge_boxes: give smoothing, neighborhood and strength above 0, and alpha and beta between 0 and 1"
+            "edge_boxes: give values above 0, smoothing up to 100, neighborhood up to 1000, strength up to 1, alpha up "
+            "to 0.75, and beta up to 0.99"
         )
     edges = gradient_edges(image, smoothing, neighborhood, strength)
     search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=2000)

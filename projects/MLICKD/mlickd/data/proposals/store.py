@@ -7,7 +7,7 @@ A shard contains the tensors of up to 256 images::
     offsets  int64 (N + 1,)   index of the first box of each image, and M
 
 The metadata of a shard consists of its image ids and the header. The header is the same in all shards: method,
-parameters, library versions, digest of the list of images, and total number of images. Equal content gives equal bytes.
+parameters, digest of the list of images, and total number of images. Equal content gives equal bytes.
 """
 
 from __future__ import annotations
@@ -69,11 +69,10 @@ class ProposalStore:
         for number, shard in enumerate(shards):
             images = self._layout.images(number)
             self._positions.update(zip(shard.ids, images, strict=False))
-            changed = different_fields(self.header, shard.header)
+            if changed := different_fields(self.header, shard.header):
+                raise InputError(f"{shard.path}: has another {', '.join(changed)} than the first shard; {_REMEDY}")
             if len(shard.ids) != len(images) or len(self) != images.stop or len(shards) != len(self._layout):
-                changed.append("number of distinct images")
-            if changed:
-                raise InputError(f"{shard.path}: does not fit the first shard: {', '.join(changed)}; {_REMEDY}")
+                raise InputError(f"{shard.path}: the store lacks images, or repeats some; {_REMEDY}")
             digest.update(json.dumps([shard.ids, shard.sha256]).encode())
         self.digest = digest.hexdigest()
 

@@ -72,7 +72,7 @@ class CocoFile:
     """The content of a COCO-format file.
 
     Attributes:
-        category_names: names of the categories, in the order of their ids.
+        category_names: distinct names of the categories, in the order of their ids.
         images: images in the order of the file.
         annotations: (M,) array with the fields ``image`` and ``category``, indices in the lists above; ``bbox``
             (x, y, width, height) in pixels, not yet checked; and ``iscrowd``, whether it is the box of a crowd.
@@ -83,22 +83,21 @@ class CocoFile:
     images: list[CocoImage]
     annotations: np.ndarray
 
-    def record_boxes(
-        self, places: np.ndarray, records: Sequence[dict], classes: np.ndarray, *, allow_empty: bool
-    ) -> list[np.ndarray | None]:
+    def record_boxes(self, places: np.ndarray, records: Sequence[dict], classes: np.ndarray) -> list[np.ndarray | None]:
         """Return the boxes of each record as an array of `BOX`, checked and clipped to the image.
+
+        Boxes without area are left out with a warning, because COCO has a few.
 
         Args:
             places: (len(images),) int64, index in ``records`` of each image, or -1 for an image without a record.
             records: dicts with ``height`` and ``width`` in pixels.
             classes: (len(category_names),) int64, class index of each category.
-            allow_empty: skip boxes without area with a warning instead of an error, because COCO has a few.
 
         Returns:
             The boxes of each record in the order of the file; None for a record without an image in the file.
 
         Raises:
-            InputError: a box is not finite, has a negative size or no area, or is not inside the image.
+            InputError: a box is not finite, has a negative size, or is not inside the image.
         """
         owners = places[self.annotations["image"]]
         order = np.argsort(owners, kind="stable")[np.count_nonzero(owners < 0) :]
@@ -113,18 +112,15 @@ class CocoFile:
         has_area = (boxes["x0"] < boxes["x1"]) & (boxes["y0"] < boxes["y1"])
         # Distance to the nearest border; all comparisons with NaN are false.
         inside = np.minimum(np.minimum(x, y), np.minimum(width - x - box_width, height - y - box_height))
-        good = (inside >= -_BORDER_TOLERANCE) & (box_width >= 0) & (box_height >= 0) & (has_area | allow_empty)
-        if not (good & has_area).all():
-            refused = not good.all()
-            first = annotations[~good if refused else ~has_area][0]
-            text = (
-                f"{self.path}: image {self.images[first['image']].id}: 'bbox' "
-                f"[{', '.join(f'{value:g}' for value in first['bbox'])}] has no area, or is not inside the image; give "
-                "[x, y, width, height] in pixels"
-            )
-            if refused:
-                raise InputError(text)
-            logger.warning("%s; boxes left out: %d", text, (~has_area).sum())
+        wrong = ~((inside >= -_BORDER_TOLERANCE) & (box_width >= 0) & (box_height >= 0))
+        for found in (wrong, ~has_area):
+            if found.any():
+                first = annotations[found][0]
+                numbers = ", ".join(f"{value:g}" for value in first["bbox"])
+                text = f"{self.path}: image {self.images[first['image']].id}: 'bbox' [{numbers}]"
+                if found is wrong:
+                    raise InputError(f"{text} is not a box inside the image; give [x, y, width, height] in pixels")
+                logger.warning("%s has no area; boxes without area, which are left out: %d", text, found.sum())
         boxes, owners = boxes[has_area], owners[has_area]
         parts = np.split(boxes, np.searchsorted(owners, np.arange(1, len(records))))
         listed = set(places.tolist())
@@ -135,7 +131,8 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     """Read a COCO-format file.
 
     Raises:
-        InputError: the file is missing or not in COCO format, contains an id twice, or refers to an unknown id.
+        InputError: the file is missing or not in COCO format, contains an id or a file name twice, or refers to an
+            unknown id.
     """
     path = os.fspath(path)
     try:
@@ -147,16 +144,17 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
         ) from error
     # Text is sorted by length first, like numbers.
     ordered = sorted(content.categories, key=lambda item: (len(item.id) if isinstance(item.id, str) else -1, item.id))
-    names = [normalize_name(category.name) for category in ordered]
+    # Roboflow writes a root category, which has the name of the class if there is only one.
+    names = list(dict.fromkeys(normalize_name(category.name) for category in ordered))
     images = {image.id: index for index, image in enumerate(content.images)}
-    categories = {category.id: index for index, category in enumerate(ordered)}
+    categories = {category.id: names.index(normalize_name(category.name)) for category in ordered}
     for field, values in (
         ("image id", [image.id for image in content.images]),
+        ("file_name", [image.file_name for image in content.images]),
         ("category id", [category.id for category in ordered]),
-        ("category name", names),
     ):
         if len(set(values)) < len(values):
-            raise InputError(f"{path}: {field} {Counter(values).most_common(1)[0][0]!r} is not unique; rename one")
+            raise InputError(f"{path}: {field} {Counter(values).most_common(1)[0][0]!r} is not unique; correct it")
     try:
         annotations = [(images[a.image_id], categories[a.category_id], a.bbox, a.iscrowd) for a in content.annotations]
     except KeyError as error:
@@ -207,14 +205,14 @@ def load_coco_multilabel(
     places = np.full(len(file.images), -1)
     records = []
     for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):
-        path = os.path.join(folder.root, folder.require(image.file_name, f"{json_file}: image {image.id}"))
+        path = os.path.join(folder.root, folder.find_one(image.file_name, f"{json_file}: image {image.id}"))
         if labels or keep_negatives:
             places[index] = len(records)
             height, width = image.size(path)
             record = {"file_name": path, "height": height, "width": width, "image_id": image.id, "labels": labels}
             records.append(record)
-    boxes = file.record_boxes(places, records, np.arange(len(file.category_names)), allow_empty=True)
-    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, folder.root, "COCO-format JSON")
+    boxes = file.record_boxes(places, records, np.arange(len(file.category_names)))
+    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, "COCO-format JSON")
 
 
 def register_coco_multilabel(
@@ -239,4 +237,4 @@ def register_coco_multilabel(
         return list(dataset.records)
 
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**new, evaluator_type="multilabel")
+    MetadataCatalog.get(name).set(**new)

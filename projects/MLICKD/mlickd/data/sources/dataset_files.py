@@ -145,7 +145,7 @@ class ImageFolder:
                 return fits[max(fits)]
         return []
 
-    def require(self, file_name: str, where: object) -> str:
+    def find_one(self, file_name: str, where: object) -> str:
         """Return the only image that a file name can mean, relative to the root.
 
         The first name that differs from its file is a warning. Messages start with ``where``.

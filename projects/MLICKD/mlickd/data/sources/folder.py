@@ -84,9 +84,7 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         record = {"file_name": path, "height": height, "width": width, "image_id": name, "labels": sorted(labels)}
         records.append({**record, "ignored_labels": sorted(ignored)} if ignored else record)
     boxes = _match_boxes(file, image_names, records, class_names, classes) if file else None
-    return MultiLabelDataset(
-        PackedRecords(records, boxes), class_names, images.root, f"{contents[split].format}, {table}"
-    )
+    return MultiLabelDataset(PackedRecords(records, boxes), class_names, f"{contents[split].format}, {table}")
 
 
 def read_photo_labels(file: Path, photos: Path) -> tuple[list[str], dict[str, tuple[set[int], set[int]]]]:
@@ -111,13 +109,13 @@ def _image_labels(
     indices = {name: index for index, name in enumerate(class_names)}
     rows: dict[str, tuple[set[int], set[int]]] = {}
     for where, file_name, labels, unknown in content.rows:
-        name = images.require(file_name, where)
+        name = images.find_one(file_name, where)
         if wrong := [label for label in (*labels, *unknown) if label not in indices]:
             raise InputError(
                 f"{where}: label {wrong[0]!r} is not a class of {classes}; correct it, or join several labels with ';'"
             )
         values = {indices[label] for label in labels}, {indices[label] for label in unknown}
-        if rows.setdefault(name, values) != values and not content.additive:
+        if rows.setdefault(name, values) != values and not content.rows_add_up:
             raise InputError(f"{where}: {name!r} is listed twice, with other labels; remove one")
         rows[name][0].update(values[0])
     return rows
@@ -142,4 +140,4 @@ def _match_boxes(
         if count:
             logger.warning("%s: %s: %d", file.path, problem, count)
     indices = np.array([known.get(name, -1) for name in file.category_names], dtype=np.int64)
-    return file.record_boxes(places, records, indices, allow_empty=False)
+    return file.record_boxes(places, records, indices)

@@ -30,7 +30,7 @@ REMEDY = "write it as datasets/README.md shows"
 # Headers of columns without letter case, spaces, "_" and "-".
 _FILE = set("filename file filepath image imagename imagepath imageid imageurl img path photo url".split())
 _LABELS = set("label labels tag tags class classes category categories choice choices".split())
-_OTHER = set("id index annotationid annotator createdat updatedat leadtime".split()) | {""}
+_IGNORED_COLUMNS = set("id index annotationid annotator createdat updatedat leadtime".split()) | {""}
 
 _MARKS = ("choices", "labels", "taxonomy")  # types in Label Studio, or ends of types such as "rectanglelabels"
 
@@ -48,7 +48,7 @@ class LabelFile(NamedTuple):
     format: str
     rows: list[LabelRow]
     declared: Sequence[str] = ()
-    additive: bool = False
+    rows_add_up: bool = False
 
     def class_names(self) -> list[str]:
         """Return the declared classes, by default the sorted labels."""
@@ -86,16 +86,16 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     elif class_names is None and not label_studio:
         class_names = read_classes(path.with_name("classes.txt"))
     elif not class_names and not label_studio and not _LABELS.intersection(keys):
-        class_names = [name for name, key in zip(names, keys, strict=True) if key not in _FILE | _OTHER]
+        class_names = [name for name, key in zip(names, keys, strict=True) if key not in _FILE | _IGNORED_COLUMNS]
     known = set(class_names or ())
     by_class = roboflow or (keys != ["filename", "labels"] and any(name in known for name in names))
 
     def meaning(name: str, key: str) -> str:
         if by_class and name in known:
             return name
-        if not by_class and (key in _LABELS or (label_studio and key not in _FILE | _OTHER)):
+        if not by_class and (key in _LABELS or (label_studio and key not in _FILE | _IGNORED_COLUMNS)):
             return "labels"
-        return "file_name" if key in _FILE else "" if key in _OTHER else "?"
+        return "file_name" if key in _FILE else "" if key in _IGNORED_COLUMNS else "?"
 
     columns = [meaning(*column) for column in zip(names, keys, strict=True)]
     required = ["file_name", *(class_names if by_class else ["labels"])]
@@ -138,7 +138,7 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     if label_studio:
         return LabelFile("table or JSON-MIN of Label Studio", result)
     format = f"table with {'a column for each class' if by_class else 'labels'}"
-    return LabelFile(format, result, class_names or (), additive=not by_class)
+    return LabelFile(format, result, class_names or (), rows_add_up=not by_class)
 
 
 def _split_labels(text: str, known: Collection[str], separators: str = _SEPARATORS) -> list[str]:
@@ -252,7 +252,7 @@ def read_class_folders(path: Path, class_names: Sequence[str] | None) -> LabelFi
         content = digests.get(photo, name)
         labels = [normalize_name(label) for label in name.parts[:-1][:1]]
         rows.append((str(photo), first.setdefault(content, name.as_posix()), labels, []))
-    return LabelFile("folder for each class", rows, additive=True)
+    return LabelFile("folder for each class", rows, rows_add_up=True)
 
 
 _READERS = {

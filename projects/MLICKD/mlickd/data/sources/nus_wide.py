@@ -71,7 +71,7 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_negatives:
         logger.warning("%s: %s; left out", image_list, text)
     paths = {name: os.path.join(images.root, name) for name in kept if name in images}
     records = [{"file_name": path, "image_id": name, "labels": kept[name]} for name, path in paths.items()]
-    return MultiLabelDataset(PackedRecords(records), concepts, images.root, "lists of NUS-WIDE")
+    return MultiLabelDataset(PackedRecords(records), concepts, "lists of NUS-WIDE")
 
 
 def _official_list(folder: Path, split: str) -> Path:

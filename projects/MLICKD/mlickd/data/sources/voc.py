@@ -70,7 +70,7 @@ def load_voc_multilabel(
         certain = {label for *_, label, _, is_difficult in objects if not is_difficult}
         only_difficult = {label for *_, label, _, _ in objects} - certain
         record = {
-            "file_name": os.path.join(images.root, images.require(f"{image_id}.jpg", image_set)),
+            "file_name": os.path.join(images.root, images.find_one(f"{image_id}.jpg", image_set)),
             "height": height,
             "width": width,
             "image_id": image_id,
@@ -89,7 +89,7 @@ def load_voc_multilabel(
     if clipped:
         text = "%s: clipped boxes that extend beyond the image, in %d images, for example %s"
         logger.warning(text, image_set, len(clipped), clipped[0])
-    return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), images.root, "devkit of PASCAL VOC")
+    return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), "devkit of PASCAL VOC")
 
 
 def _read_annotation(path: Path) -> tuple[int, int, list[tuple]]:

@@ -17,7 +17,7 @@ from mlickd.data.build import build_mapper, open_proposals, training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.data.mapper import MultiLabelMapper
 from mlickd.data.views import View
-from mlickd.data.workers import ignore_signals_in_worker, pack_batch
+from mlickd.data.workers import pack_batch, set_up_worker
 from mlickd.distillation.knowledge import TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher
@@ -105,7 +105,7 @@ def _write_dataset(
         batch_sampler=all_batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=pack_batch,
-        worker_init_fn=ignore_signals_in_worker,
+        worker_init_fn=set_up_worker,
     )
     batches = progress(loader, name, "batch", len(all_batches))
     for number, index in enumerate(shards, start=1):
