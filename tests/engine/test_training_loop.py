@@ -1,7 +1,6 @@
 """One training step with a whole batch, in parts, and in mixed precision."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from torch import nn
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
 from mlickd.distillation import LiveTeacher
 from mlickd.engine import build_optimizer
-from mlickd.engine.training_loop import TrainingLoop, compile_backbone, mixed_precision, seed_iteration
+from mlickd.engine.training_loop import TrainingLoop, mixed_precision, seed_iteration
 from mlickd.errors import InputError
 
 MODELS = ("teacher", "feature", "prediction")
@@ -73,34 +72,6 @@ def test_parts_have_the_losses_and_gradients_of_the_whole_batch(kind: str, parts
     largest = max(gradient.abs().max().item() for gradient in whole.values())
     assert largest > 0
     torch.testing.assert_close(gradients, whole, rtol=1e-3, atol=1e-6 * largest)
-
-
-def test_a_compiled_backbone_keeps_keys_and_results(checkpoint: Path) -> None:
-    model, batch = make_model("prediction", checkpoint)
-    compiled = copy.deepcopy(model)
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable:
-        graphs.append(graph)
-        return graph.forward
-
-    compile_backbone(compiled, backend)
-    graphs.clear()
-    with torch.no_grad():
-        scores = [torch.stack([output["image_scores"] for output in m.eval()(batch)]) for m in (model, compiled)]
-    torch.testing.assert_close(*scores)
-    (graph,) = graphs
-    assert sum(node.target is torch.conv2d for node in graph.graph.nodes) == 8
-    assert list(compiled.state_dict()) == list(model.state_dict())
-
-
-def test_a_machine_that_cannot_compile_is_named_in_one_line() -> None:
-    def broken(graph, inputs):
-        raise RuntimeError("no compiler found\nand a page about it")
-
-    with pytest.raises(InputError, match=r"SOLVER.COMPILE: .*no compiler found") as error:
-        compile_backbone(build_model(teacher_config()), backend=broken)
-    assert "\n" not in str(error.value)
 
 
 class Recorder(nn.Module):

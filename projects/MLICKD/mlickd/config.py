@@ -180,8 +180,6 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Number of periodic checkpoints to keep, not counting model_final.pth. With 2 or more, --resume works even if the
     # last checkpoint is corrupt. 0: keep all.
     cfg.SOLVER.KEEP_CHECKPOINTS = 0
-    # Compile the backbone with torch.compile. This requires a C++ compiler, and the first iterations take long.
-    cfg.SOLVER.COMPILE = False
 
 
 def _add_distillation_config(cfg: CfgNode) -> None:

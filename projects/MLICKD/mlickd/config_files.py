@@ -23,7 +23,7 @@ _ERRORS += (RecursionError, MemoryError)
 # Messages of yacs, for files and for options.
 _UNKNOWN_KEY = re.compile(r"Non-existent (?:config )?key: (?P<key>\S+)")
 _WRONG_TYPE = re.compile(
-    r"Type mismatch \(<class '(?P<expected>\w+)'> vs. <class '(?P<found>\w+)'>\) "
+    r"Type mismatch \(<class '(?P<expected>[\w.]+)'> vs. <class '(?P<found>[\w.]+)'>\) "
     r"with values \((?P<default>.*) vs. (?P<value>.*)\) for config key: (?P<key>\S+)"
 )
 # Maximum number of aliases in a file. Nested aliases can represent billions of values in a few lines.
@@ -156,7 +156,9 @@ def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
         return message + (f"; did you mean {near[0]}?" if near else "; mlickd/config.py lists all keys")
     if wrong := _WRONG_TYPE.match(message):
         key, value, found, expected, default = wrong.group("key", "value", "found", "expected", "default")
-        return f"{key} {value:.60} is of type {found}; give a {expected}, such as {default:.60}"
+        if expected.endswith("CfgNode"):
+            return f"{key} is a section; give its keys, such as those of mlickd/config.py"
+        return f"{key} {value:.60} is of type {found}; the type must be {expected}, such as {default:.60}"
     return f"{message}; correct it"
 
 

@@ -119,8 +119,8 @@ def write_json(path: str | os.PathLike[str], content: dict) -> None:
 
 
 def strict_json(content: dict) -> str:
-    """Return JSON that every parser can read: NaN becomes null."""
-    return json.dumps(json.loads(json.dumps(content), parse_constant={"NaN": None}.__getitem__), indent=2)
+    """Return JSON that every parser can read: NaN and infinity become null."""
+    return json.dumps(json.loads(json.dumps(content), parse_constant=lambda name: None), indent=2)
 
 
 def remove_unfinished(folder: Path) -> list[str]:
@@ -141,10 +141,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         InputError: the path is a folder, or is not writable.
     """
     target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder; give a file")
     folder = next(parent for parent in target.parents if parent.exists())
     changed = folder if target.is_file() or not target.exists() else target  # a device is written directly
-    if target.is_dir() or not folder.is_dir() or not os.access(changed, os.W_OK):
-        raise InputError(f"{path}: is a folder, or {folder} is not writable; give another path")
+    if not folder.is_dir() or not os.access(changed, os.W_OK):
+        raise InputError(f"{path}: {folder} is not writable; give another path")
 
 
 def require_file(path: str, field: str, remedy: str) -> None:

@@ -80,7 +80,7 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
         InputError: the folder is missing, or does not have all shards of one layout.
     """
     try:
-        names = sorted(os.listdir(folder))
+        names = os.listdir(folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); {remedy}") from error
     matches = [match for name in names if (match := _NAME.fullmatch(name))]
@@ -93,7 +93,7 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
     elif counts:
         missing = sorted(set(range(counts[0])) - {int(match[1]) for match in matches})
         if not missing:
-            return [Path(folder, match[0]) for match in matches]
+            return [Path(folder, match[0]) for match in sorted(matches, key=lambda match: int(match[1]))]
         first = ShardLayout(counts[0], 1).path("", missing[0])
         problem = f"{len(missing)} of {counts[0]} shards are missing, the first is {first}"
     raise InputError(f"{folder}: {problem}; {remedy}")

@@ -111,6 +111,8 @@ _RULES: dict[str, _Rule] = {
     "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
     "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
     "SOLVER.WEIGHT_DECAY": _NOT_NEGATIVE,
+    "SOLVER.WEIGHT_DECAY_BIAS": (lambda value: value is None or _NOT_NEGATIVE[0](value), _NOT_NEGATIVE[1]),
+    "SOLVER.WEIGHT_DECAY_NORM": _NOT_NEGATIVE,
     "TEST.AUG.MIN_SIZES": (lambda sizes: _are_integers(sizes, 1), "positive integers"),
     "TEST.CORLOC_IMAGES": _NOT_NEGATIVE,
     "TEST.EVAL_PERIOD": _NOT_NEGATIVE,
@@ -120,6 +122,9 @@ _RULES: dict[str, _Rule] = {
 _RULES |= {
     f"KD.{s}.{key}": _NOT_NEGATIVE for s in ("FEATURE", "PREDICTION") for key in ("BASE_LR", "MAX_ITER", "WEIGHT")
 }
+_NAMES: _Rule = (lambda names: all(isinstance(name, str) for name in names), "names of datasets or folders")
+_RULES |= {f"DATASETS.{key}": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
+_RULES |= {f"DATASETS.PROPOSALS.{key}_FILES": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
 _RULES |= {f"SOLVER.{part}_LR_FACTOR": _NOT_NEGATIVE for part in ("BACKBONE", "LAST_LAYER")}
 
 
@@ -143,6 +148,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         kind.student_architecture and cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
     )
     rules = _RULES | {
+        "OUTPUT_DIR": (bool, "the name of a folder"),
         "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
         "SOLVER.GRAD_ACCUM_STEPS": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images per process"),
         "SOLVER.IMS_PER_BATCH": (
@@ -153,6 +159,8 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     if compares_images:
         expected = f"1, because {cfg.KD.FEATURE.DISTILLER} compares the images of a batch"
         rules["SOLVER.GRAD_ACCUM_STEPS"] = (lambda value: value == 1, expected)
+    if cfg.SOLVER.NESTEROV:
+        rules["SOLVER.MOMENTUM"] = (lambda value: 0 < value < 1, "above 0 and below 1 with SOLVER.NESTEROV")
     if cfg.DATASETS.UNLABELED and cfg.SOLVER.IMS_PER_BATCH == 1:
         rules["DATASETS.UNLABELED_SHARE"] = (lambda value: value == 0, "0 for SOLVER.IMS_PER_BATCH 1")
     stages = (cfg.KD.STAGE,) if cfg.KD.STAGE else cfg.KD.METHOD_STAGES

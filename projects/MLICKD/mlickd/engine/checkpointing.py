@@ -17,6 +17,7 @@ from mlickd.errors import InputError
 from mlickd.files import atomic_writer, remove_unfinished, write_atomic
 from mlickd.modeling.checkpoint import check_fits, read_file
 from mlickd.runs import STUDENT_CHECKPOINT
+from mlickd.thresholds import THRESHOLDS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,9 @@ def check_initial_weights(folder: Path, weights: str) -> None:
     path = Path(weights)
     periodic = [file.resolve() for file in folder.glob("model_*.pth") if _PERIODIC.fullmatch(file.name)]
     if path.resolve() in periodic:
-        raise InputError(f"MODEL.WEIGHTS {weights}: is in OUTPUT_DIR; give another OUTPUT_DIR, or copy the file")
+        raise InputError(
+            f"MODEL.WEIGHTS {weights}: is a checkpoint of the run in OUTPUT_DIR; give another OUTPUT_DIR, or copy it"
+        )
 
 
 class RunCheckpointer(Checkpointer):
@@ -188,7 +191,7 @@ class RunCheckpointer(Checkpointer):
 
     def _results(self) -> list[Path]:
         """Return the existing files and folders with results of evaluations."""
-        names = ("results.json", "results_TTA.json", "inference", "inference_TTA")
+        names = ("results.json", "results_TTA.json", "inference", "inference_TTA", THRESHOLDS_FILE)
         return [path for name in names if (path := self.folder / name).exists()]
 
     def _remedy(self) -> str:

@@ -2,12 +2,15 @@
 
 import argparse
 import logging
+import os
 import re
 import sys
 
+import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from mlickd.data.catalog import class_names
@@ -21,11 +24,19 @@ logger = logging.getLogger(__name__)
 
 
 def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Set up log, seed and memory of a process."""
+    """Set up log, seed and memory of a process.
+
+    Detectron2's ``default_setup`` also writes ``config.yaml``. Here, the trainer writes it, because a run that cannot be
+    resumed must keep its configuration.
+    """
     if not args.eval_only:
         lock_output_dir(cfg.OUTPUT_DIR)
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     _prepare_log(cfg.OUTPUT_DIR)
-    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": ""}))  # it logs the configuration anyway
+    logger.info("Process %d of %d\n%s", comm.get_rank() + 1, comm.get_world_size(), collect_env_info())
+    logger.info("Command line arguments: %s\nConfiguration:\n%s", args, cfg.dump())
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not args.eval_only
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     logging.getLogger("detectron2.engine.train_loop").addFilter(_shorten_traceback)
@@ -42,7 +53,6 @@ def _prepare_log(folder: str) -> None:
     """
     rank, logs = comm.get_rank(), [logging.getLogger(name) for name in ("fvcore", "detectron2", "mlickd")]
     before = {handler for log in logs for handler in log.handlers}
-    # `default_setup` finds the log by exactly these arguments.
     setup_logger(folder, distributed_rank=rank, name="fvcore")
     setup_logger(folder, distributed_rank=rank)
     setup_logger(folder, distributed_rank=rank, name="mlickd")

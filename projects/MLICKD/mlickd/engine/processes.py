@@ -133,16 +133,15 @@ def max_over_processes(number: int | torch.Tensor) -> int:
     return int(value)
 
 
-def distributed_model(model: nn.Module, *, find_unused_parameters: bool) -> nn.Module:
+def distributed_model(model: nn.Module) -> nn.Module:
     """Return the model in ``DistributedDataParallel``; in a single process the model itself."""
     device_ids = [comm.get_local_rank()] if next(model.parameters()).is_cuda else None
+    # No loss may need the last layers of a backbone, which then get no gradients (`find_unused_parameters`).
     # Forward passes must not synchronize buffers: in an evaluation, some processes have fewer batches than others.
     # PyTorch has renamed this option.
     parameters = inspect.signature(DistributedDataParallel).parameters
     option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
-    return create_ddp_model(
-        model, device_ids=device_ids, find_unused_parameters=find_unused_parameters, **{option: False}
-    )
+    return create_ddp_model(model, device_ids=device_ids, find_unused_parameters=True, **{option: False})
 
 
 def lock_output_dir(folder: str) -> None:

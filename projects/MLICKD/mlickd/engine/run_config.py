@@ -133,6 +133,7 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
         InputError: the command evaluates stage 1 of a distillation.
     """
     folder, name = os.path.split(config_file)
+    folder = folder or "."
     checkpoints = ("model_final.pth", STUDENT_CHECKPOINT, "last_checkpoint")
     if name != "config.yaml" or not any(os.path.isfile(os.path.join(folder, file)) for file in checkpoints):
         return
@@ -145,8 +146,8 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
             cfg.MODEL.WEIGHTS = os.path.join(folder, checkpoint)
     if "OUTPUT_DIR" not in given:
         # finalize_config appends the stage.
-        appends_stage = not eval_only and os.path.basename(folder) == stage
-        cfg.OUTPUT_DIR = os.path.dirname(folder) if appends_stage else folder
+        appends_stage = not eval_only and os.path.basename(os.path.abspath(folder)) == stage
+        cfg.OUTPUT_DIR = os.path.normpath(os.path.join(folder, os.pardir)) if appends_stage else folder
 
 
 def finalize_config(
@@ -177,12 +178,13 @@ def finalize_config(
     Raises:
         InputError: a value, dataset, class count, stage or checkpoint is wrong.
     """
-    check_config(cfg, comm.get_world_size() if processes is None else processes)
+    # Processes divide a batch only in training.
+    check_config(cfg, 1 if eval_only else comm.get_world_size() if processes is None else processes)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
     processor = torch.backends.cpu.get_cpu_capability()
-    if mixed_precision(cfg) and cfg.MODEL.DEVICE == "cpu" and processor in ("DEFAULT", "AVX2"):
+    if not eval_only and mixed_precision(cfg) and cfg.MODEL.DEVICE == "cpu" and processor in ("DEFAULT", "AVX2"):
         logger.warning(
             "SOLVER.AMP: this CPU (%s) has no native bfloat16; emulating it is many times slower than float32",
             processor,
@@ -203,6 +205,7 @@ def finalize_config(
 
     remedy = "train it first or give another path"
     if eval_only:
+        check_has_learned(cfg, "--eval-only")
         checkpoint = use_student(cfg)
         cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS or os.path.join(cfg.OUTPUT_DIR, checkpoint)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
@@ -274,8 +277,10 @@ def _check_schedule(cfg: CfgNode) -> None:
     try:
         build_lr_scheduler(cfg, torch.optim.SGD([torch.zeros(1)], lr=cfg.SOLVER.BASE_LR))
     except (AssertionError, ValueError) as error:
-        keys = "SOLVER.STEPS, MAX_ITER, BASE_LR_END and the WARMUP keys"
-        raise InputError(f"{keys} do not fit together: {error or 'a value is out of range'}; correct them") from error
+        raise InputError(
+            f"the schedule of the learning rate is not possible ({error or 'a value is out of range'}); correct "
+            "SOLVER.STEPS, MAX_ITER, WARMUP_ITERS, WARMUP_FACTOR or BASE_LR_END"
+        ) from error
 
 
 def _fill_in_stage(cfg: CfgNode) -> None:

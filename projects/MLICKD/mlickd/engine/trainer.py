@@ -12,7 +12,7 @@ from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
-from detectron2.modeling import FPN, build_model
+from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from torch import nn
@@ -33,7 +33,7 @@ from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
 from .hooks import EqualStatisticsHook, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
 from .processes import distributed_model, lock_output_dir
-from .training_loop import TrainingLoop, compile_backbone, mixed_precision
+from .training_loop import TrainingLoop, mixed_precision
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,9 @@ class Trainer(DefaultTrainer):
             teacher_cfg = load_teacher_config(cfg)
         self.teacher_cfg = teacher_cfg
         model = self.build_model(cfg, self.teacher_cfg)
-        if cfg.SOLVER.COMPILE:
-            compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
-        model = distributed_model(model, find_unused_parameters=_has_unused_layers(model))
+        model = distributed_model(model)
         self._trainer = TrainingLoop(
             model,
             data_loader,
@@ -243,17 +241,6 @@ class Trainer(DefaultTrainer):
             write_run_files(self.cfg)
             writers.remove_repeated_metrics(Path(self.cfg.OUTPUT_DIR) / writers.METRICS, self.start_iter)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
-
-
-def _has_unused_layers(model: nn.Module) -> bool:
-    """Return whether layers of the backbone may not get gradients, because no loss needs their maps."""
-    student, distiller = getattr(model, "student", model), getattr(model, "feature_distiller", None)
-    used = {name for _, name in getattr(distiller, "pairs", ())}
-    if getattr(model, "stage", "") != "feature":
-        heads = student.roi_heads if student.is_detector else getattr(student, "head", None)
-        used.add(getattr(heads, "in_feature", ""))  # a custom model may have other heads
-    *_, deepest = student.backbone.output_shape()
-    return deepest not in used or isinstance(student.backbone, FPN)
 
 
 def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 
 import numpy as np
@@ -101,7 +101,6 @@ class TrainingLoop(SimpleTrainer):
         # If gradients overflow in float16, the optimizer skips the step and the scale is halved.
         may_overflow = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > _SMALLEST_SCALE
         check_finite(self.model, self.iter, micro_batches, losses, gradients=not may_overflow)
-        self.after_backward()
         self._write_metrics({name: sum(by_name[name] for by_name in losses) for name in losses[0]}, data_time)
         # Unscale the gradients first, because step() clips them.
         self.grad_scaler.unscale_(self.optimizer)
@@ -139,24 +138,3 @@ class TrainingLoop(SimpleTrainer):
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-
-
-def compile_backbone(model: nn.Module, backend: str | Callable = "inductor") -> None:
-    """Compile the backbone of a teacher or a student in place; the names of parameters stay the same.
-
-    Heads are not compiled, because the number of regions differs from batch to batch.
-
-    Raises:
-        InputError: ``torch.compile`` does not work on the model's device.
-    """
-    target = getattr(model, "student", model)
-    try:
-        # Compilation is lazy; without this test, it would fail in the first iteration, with pages of text.
-        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(8, device=target.device))
-    except Exception as error:  # backends raise many kinds of errors
-        # Errors of torch.compile may wrap the error that names the cause.
-        reason = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
-        raise InputError(
-            f"SOLVER.COMPILE: torch.compile does not work here ({reason}); install a C++ compiler or set it to False"
-        ) from error
-    target.backbone.compile(backend=backend)
