@@ -22,3 +22,4 @@ def test_the_log_is_complete_on_any_output(tmp_path: Path, monkeypatch, capfd) -
     log = (tmp_path / "log.txt").read_text(encoding="utf-8")
     assert "\\u4e2d" in printed and "\u4e2d" in log and "closed" in log and "\x1b" not in printed + log
     assert "Logging error" not in capfd.readouterr().err
+    assert not (tmp_path / "config.yaml").exists(), "a run that cannot be resumed keeps its configuration"

@@ -1,6 +1,7 @@
 """Configurations of runs: wrong values are named before a run starts, and missing values are filled in."""
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -254,13 +255,24 @@ def test_a_recorded_run_is_evaluated_with_its_checkpoint(tiny_scenes: Path, tmp_
     assert evaluated(other).MODEL.WEIGHTS == str(tmp_path / "start.pth"), "config.yaml does not belong to a run"
 
 
-def test_a_recorded_run_continues_in_its_folder(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_a_recorded_run_continues_in_its_folder(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "distilled" / "prediction"
     path = record_run(folder, "KD.STAGE", "prediction", files=("last_checkpoint",))
     cfg = load_config(str(path), [])
     resolve_run_config(cfg, str(path), given=[], eval_only=False)
     assert cfg.OUTPUT_DIR == str(tmp_path / "distilled"), "the stage is appended to it"
     assert cfg.MODEL.WEIGHTS == str(tmp_path / "distilled" / "start.pth")
+    monkeypatch.chdir(folder)
+    resolve_run_config(cfg, "config.yaml", given=[], eval_only=False)
+    assert os.path.realpath(cfg.OUTPUT_DIR) == str(folder.parent)
+
+
+def test_an_evaluation_ignores_mixed_precision_and_the_division_of_a_batch(tiny_scenes: Path, tmp_path: Path) -> None:
+    keys = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float16", "SOLVER.IMS_PER_BATCH", "5"]
+    path = record_run(tmp_path / "run", *keys, base="scenes/cls.yaml", files=("model_final.pth",))
+    cfg = load_config(str(path), [])
+    resolve_run_config(cfg, str(path), given=[], eval_only=True)
+    finalize_config(cfg, eval_only=True, processes=2)
 
 
 def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, tmp_path: Path) -> None:

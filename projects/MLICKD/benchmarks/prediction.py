@@ -3,15 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from unittest import mock
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -49,9 +46,9 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
     The student is EfficientNet-Lite0 at 128 pixels with random weights, in PyTorch and as an exported file. A plain
     loop reads and resizes each photo with Pillow and runs timm's network on it. The limits are decoding the JPEG files
     at the same scale on all cores, and running timm's network on batches; the slower limit has the ratio 1. On a CPU,
-    both need the same cores, so one after the other is the limit of the machine. If ultralytics is installed, its
-    classifier yolov8n predicts the same photos at the same size. The start of Python is not included. On Linux, the
-    peak memory of a process for a tenth of the camera photos and for all is also measured.
+    both need the same cores, so one after the other is the limit of the machine. The start of Python
+    is not included. On Linux, the peak memory of a process for a tenth of the camera photos and for all is also
+    measured.
 
     Args:
         images: number of photos
@@ -75,8 +72,6 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
         }
         sources = sorted((root / "benchmark").rglob("*.*g"))[:_DISTINCT]
         photos = {kind: write_photos(sources, root / kind, size, images) for kind, size in _SIZES.items()}
-        if find_spec("ultralytics"):
-            candidates["ultralytics"] = _ultralytics(photos["web"][:1], side, root)
         for kind, paths in photos.items():
             for candidate in candidates.values():
                 candidate(paths[:_BATCH])
@@ -93,30 +88,6 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
             peaks = {f"{count:,}": [_peak_memory(model, photos["camera"][:count])] for count in counts}
             comparisons.append(BenchmarkResult(f"memory, {name}, camera photos", "MB", peaks))
     return comparisons
-
-
-def _ultralytics(photos: Sequence[str], side: int, folder: Path) -> Callable[[Sequence[str]], None]:
-    """Return a function that predicts photos with the classifier yolov8n of ultralytics, with random weights.
-
-    Its settings go to ``folder``, and it does not use the network. Its network gets the same number of threads as the
-    others; by default, ultralytics leaves one core free.
-    """
-    with mock.patch.dict(os.environ, YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(folder), YOLO_VERBOSE="false"):
-        threads = torch.get_num_threads(), cv2.getNumThreads()
-        from ultralytics import YOLO
-
-    model = YOLO("yolov8n-cls.yaml")
-
-    def predict(photos: Sequence[str]) -> None:
-        paths = folder / "photos.txt"  # ultralytics would load all photos of a list at once
-        paths.write_text("\n".join(photos), encoding="utf-8")
-        for _ in model.predict(str(paths), stream=True, batch=_BATCH, imgsz=side, device="cpu", verbose=False):
-            pass
-
-    predict(photos)  # sets the numbers of threads of this process
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
-    return predict
 
 
 def _peak_memory(model: Path, photos: Sequence[str]) -> float:

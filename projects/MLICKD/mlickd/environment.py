@@ -35,7 +35,10 @@ def find_commit(file: Path = Path(__file__)) -> str | None:
 
 
 def machine_line() -> str:
-    """Return processor, usable cores, memory, operating system and versions on one line."""
+    """Return processor, usable cores, memory, operating system and versions on one line.
+
+    The processor includes the instruction set of PyTorch's kernels, because other kernels round differently.
+    """
     import torch
 
     text = ""
@@ -44,7 +47,7 @@ def machine_line() -> str:
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     processor = found[1].strip() if found else platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [processor, f"{cores} cores"]
+    parts = [f"{processor} ({torch.backends.cpu.get_cpu_capability()})", f"{cores} cores"]
     if hasattr(os, "sysconf"):  # not on Windows
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"])

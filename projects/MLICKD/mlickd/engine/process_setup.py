@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Set up log, seed and memory of a process.
 
-    Detectron2's ``default_setup`` also writes ``config.yaml``. Here, the trainer writes it, because a run that cannot be
-    resumed must keep its configuration.
+    Detectron2's ``default_setup`` also writes ``config.yaml``. Here, the trainer writes it after it has loaded the
+    checkpoint: a run that cannot be resumed with other options keeps its configuration.
     """
     if not args.eval_only:
         lock_output_dir(cfg.OUTPUT_DIR)
