@@ -113,3 +113,14 @@ def test_values_come_from_the_file_its_base_and_the_options(tmp_path: Path) -> N
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY_BIAS, cfg.SEED) == (0.5, None, 3)
     assert cfg.SOLVER.STEPS == cfg.INPUT.SIZES_TRAIN == (1, 2)
     assert cfg.KD.FEATURE.MAX_ITER == cfg.KD.PREDICTION.MAX_ITER == 5
+
+
+def test_later_files_replace_values_of_earlier_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    (folder / "first.yaml").write_text("SOLVER: {BASE_LR: 0.5, MAX_ITER: 3}")
+    (folder / "second.yml").write_text("SOLVER: {MAX_ITER: 4}")
+    cfg = load_config(f"{folder}/first.yaml,{folder}/second.yml", ["SOLVER.BASE_LR", "0.25"])
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER) == (0.25, 4)
+    with pytest.raises(InputError, match=f"--config-file {folder}/third.yaml: no such file"):
+        load_config(f"{folder}/first.yaml,{folder}/third.yaml", [])

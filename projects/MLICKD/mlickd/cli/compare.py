@@ -41,7 +41,7 @@ examples:
 In the folder --configs, wsd.yaml is the teacher, cls.yaml the method `baseline` and kd.yaml the method `distilled`.
 Any other method is a file with the keys that differ from kd.yaml: a file in configs/methods, a file in methods/ of
 --configs (added to the file of the same name in configs/methods), or a --method-file. A method file may set
-KD.TEACHER.WEIGHTS (with {seed} in the path, one teacher for each seed), KD.CACHE and DATASETS. These files and datasets
+KD.TEACHER.WEIGHTS (with --teacher-per-seed also {seed} in the path), KD.CACHE and DATASETS. These files and datasets
 must exist, and DATASETS.TRAIN must have the labeled photos of --train. Distilled students also learn from the photos of
 --unlabeled, unless their file sets DATASETS.
 
