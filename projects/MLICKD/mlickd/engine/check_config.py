@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY
 from detectron2.utils.registry import Registry
 
+from mlickd.config_files import config_items
 from mlickd.data.build import model_class
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.distillers.base import feature_distiller_class
@@ -56,7 +57,6 @@ _POSITIVE_FRACTION: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 
 # The gradient of a smaller power is infinite at 0.
 _EXPONENT: _Rule = (lambda value: value == 0 or _is_finite(value) and value >= 1, "0, or 1 or more, and finite")
 _RULES: dict[str, _Rule] = {
-    "DATALOADER.NUM_WORKERS": _NOT_NEGATIVE,
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
     "DATASETS.UNLABELED_SHARE": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     "INPUT.COLOR_JITTER.BRIGHTNESS": _FRACTION,
@@ -80,10 +80,8 @@ _RULES: dict[str, _Rule] = {
     "KD.PREDICTION.TEACHER_TEMPERATURE": _POSITIVE,
     "KD.PREDICTION.TEMPERATURE": _POSITIVE,
     "KD.REGIONS.NMS_THRESH": _POSITIVE_FRACTION,
-    "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
     "MODEL.CLASSIFIER.DROPOUT": _FRACTION,
     "MODEL.DEVICE": (lambda device: re.fullmatch(r"cpu|cuda(:\d+)?", device), "cpu, cuda or cuda:N"),
-    "MODEL.BACKBONE.FEATURE_CACHE_MIB": _NOT_NEGATIVE,
     "MODEL.LABEL_LOSS.CLIP": _FRACTION,
     "MODEL.LABEL_LOSS.GAMMA_NEG": _EXPONENT,
     "MODEL.LABEL_LOSS.GAMMA_POS": _EXPONENT,
@@ -95,37 +93,26 @@ _RULES: dict[str, _Rule] = {
     ),
     "MODEL.ROI_BOX_HEAD.DROPOUT": _FRACTION,
     "MODEL.WSDDN.CONTEXT": _FRACTION,
-    "MODEL.WSDDN.FEATURE_NORM": _NOT_NEGATIVE,
     "SOLVER.BASE_LR": _POSITIVE,
-    "SOLVER.BIAS_LR_FACTOR": _NOT_NEGATIVE,
     "SOLVER.CHECKPOINT_PERIOD": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": (lambda value: value > 0, "positive"),
     "SOLVER.GAMMA": _POSITIVE,
-    "SOLVER.KEEP_CHECKPOINTS": _NOT_NEGATIVE,
     "SOLVER.MAX_ITER": _POSITIVE,
     "SOLVER.MOMENTUM": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
-    "SOLVER.REFERENCE_IMAGES": _NOT_NEGATIVE,
     "SOLVER.REFERENCE_WORLD_SIZE": (lambda value: value == 0, "0; set SOLVER.IMS_PER_BATCH for all processes together"),
     "SOLVER.STEPS": (lambda steps: _are_integers(steps, 0), "iterations that are 0 or more"),
-    "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
-    "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
-    "SOLVER.WEIGHT_DECAY": _NOT_NEGATIVE,
     "SOLVER.WEIGHT_DECAY_BIAS": (lambda value: value is None or _NOT_NEGATIVE[0](value), _NOT_NEGATIVE[1]),
-    "SOLVER.WEIGHT_DECAY_NORM": _NOT_NEGATIVE,
     "TEST.AUG.MIN_SIZES": (lambda sizes: _are_integers(sizes, 1), "positive integers"),
-    "TEST.CORLOC_IMAGES": _NOT_NEGATIVE,
-    "TEST.EVAL_PERIOD": _NOT_NEGATIVE,
     "TEST.IMS_PER_BATCH": _POSITIVE,
     "TEST.PRECISE_BN.ENABLED": (lambda value: not value, "False: it is not supported"),
-}
-_RULES |= {
-    f"KD.{s}.{key}": _NOT_NEGATIVE for s in ("FEATURE", "PREDICTION") for key in ("BASE_LR", "MAX_ITER", "WEIGHT")
 }
 _NAMES: _Rule = (lambda names: all(isinstance(name, str) for name in names), "names of datasets or folders")
 _RULES |= {f"DATASETS.{key}": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
 _RULES |= {f"DATASETS.PROPOSALS.{key}_FILES": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
-_RULES |= {f"SOLVER.{part}_LR_FACTOR": _NOT_NEGATIVE for part in ("BACKBONE", "LAST_LAYER")}
+_RULES |= {f"KD.{stage}.WARMUP_ITERS": (lambda value: value >= -1, "-1 or more") for stage in ("FEATURE", "PREDICTION")}
+# The numbers of these sections without another rule must not be negative.
+_NOT_NEGATIVE_SECTIONS = ("DATALOADER.", "KD.", "MODEL.BACKBONE.", "MODEL.WSDDN.", "SOLVER.", "TEST.")
 
 
 def check_config(cfg: CfgNode, processes: int = 1) -> None:
@@ -147,7 +134,9 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     compares_images = (
         kind.student_architecture and cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
     )
-    rules = _RULES | {
+    numbers = [key for key, value in config_items(cfg) if type(value) in (int, float)]
+    rules = {key: _NOT_NEGATIVE for key in numbers if key.startswith(_NOT_NEGATIVE_SECTIONS)} | _RULES
+    rules |= {
         "OUTPUT_DIR": (bool, "the name of a folder"),
         "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
         "SOLVER.GRAD_ACCUM_STEPS": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images per process"),
