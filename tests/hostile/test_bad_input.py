@@ -187,7 +187,6 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("generate-proposals --dataset tiny_fit tiny_val --output x", "--output", None),
     ("generate-proposals --dataset tiny_fit --workers -1", "--workers: -1", None),
     ("generate-proposals --dataset tiny_fit --set depth 3", "depth", None),
-    ("generate-proposals --dataset tiny_fit --image-root x", "--image-root", None),
     ("generate-proposals --images .", "--output", None),
     (f"{PREDICT} --json - --csv -", "--json -, --csv -", None),
     ("visualize --baseline run --output x", "--dataset", None),

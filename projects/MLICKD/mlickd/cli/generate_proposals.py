@@ -17,7 +17,7 @@ example:
   DETECTRON2_DATASETS=~/datasets mlickd generate-proposals --dataset pets_train pets_test \\
       --method edge_boxes
 
-  Your own photos, from a folder or from a text file with one file name per line:
+  Your own photos, from a folder:
   mlickd generate-proposals --images ~/photos --output photo_proposals
 
 To continue after an interruption, repeat the command. With three machines, give --shard 1/3 on the first, 2/3 on the
@@ -32,9 +32,7 @@ def main() -> None:
     methods = ", ".join(sorted(name for name, _ in PROPOSAL_METHODS))
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--dataset", nargs="+", metavar="NAME", help="registered or folder datasets")
-    images.add_argument("--images", type=Path, metavar="PATH", help="folder of photos, or text file that lists them")
-    root_help = "folder of the files that the list names (default: folder of the list)"
-    parser.add_argument("--image-root", type=Path, metavar="FOLDER", help=root_help)
+    images.add_argument("--images", type=Path, metavar="FOLDER", help="folder of photos")
     parser.add_argument("--method", default="edge_boxes", help=f"{methods} (default: %(default)s)")
     output_help = "folder for one dataset or for --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)"
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
@@ -48,8 +46,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if len(arguments.dataset or [""]) > 1 and arguments.output or arguments.images and not arguments.output:
         raise InputError("--output: required for --images, optional for one dataset, not possible for several datasets")
-    if arguments.image_root and not (arguments.images and Path(arguments.images).is_file()):
-        raise InputError("--image-root: requires --images LIST")
     if arguments.workers is not None and arguments.workers < 0:
         raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
     part = arguments.shard
@@ -57,7 +53,7 @@ def main() -> None:
     failures: list[str] = []
     # Parts of a dataset share the proposals of the whole dataset.
     for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:
-        records = dataset_records(name) if name else photo_records([arguments.images], arguments.image_root, failures)
+        records = dataset_records(name) if name else photo_records([arguments.images], failures)
         start = time.perf_counter()
         path = arguments.output or proposals_path(name, arguments.method)
         store = generate_proposals(records, arguments.method, parameters, path, arguments.workers, part)

@@ -1,4 +1,4 @@
-"""Records of photos that do not belong to a dataset: folders, glob patterns, and text files with paths."""
+"""Records of photos that do not belong to a dataset: from folders and glob patterns."""
 
 import os
 from collections import Counter
@@ -8,25 +8,15 @@ from pathlib import Path
 
 from mlickd.decoding import RecordImage
 from mlickd.errors import InputError
-from mlickd.files import IMAGE_SUFFIXES, expand_path
+from mlickd.files import expand_path
 from mlickd.progress import progress
 
-from .sources.dataset_files import read_unique_lines, relative_name
 
-_REMEDY = "name a folder with photos, a list of them, or a photo"
-
-
-def photo_records(
-    paths: Sequence[str | os.PathLike[str]],
-    root: str | os.PathLike[str] | None = None,
-    failures: list[str] | None = None,
-) -> list[dict]:
+def photo_records(paths: Sequence[str | os.PathLike[str]], failures: list[str] | None = None) -> list[dict]:
     """Return records without labels for photos from several paths, one record per photo.
 
     Args:
-        paths: folders, images, glob patterns (see :func:`expand_path`), or text files with a file name on each
-            line.
-        root: folder of the file names in a list, by default the folder of the list.
+        paths: folders, photos or glob patterns, see :func:`expand_path`.
         failures: list to which this function appends an error for each unreadable photo that it leaves out; None, or a
             photo in ``paths``, raises the error.
 
@@ -40,11 +30,12 @@ def photo_records(
     """
     found: dict[str, tuple[Path, str]] = {}
     for path in paths:
-        photos = _list_photos(path, root)
+        path, photos = Path(os.path.expanduser(path)), [Path(photo) for photo in expand_path(path)]
         if not photos:
-            raise InputError(f"{path}: no image found; {_REMEDY}")
-        for folder, name in photos:
-            found.setdefault(os.path.realpath(folder / name), (folder, name))
+            raise InputError(f"{path}: no image found; name a folder with photos, or a photo")
+        for photo in photos:
+            folder = path if path.is_dir() else photo.parent
+            found.setdefault(os.path.realpath(photo), (folder, photo.relative_to(folder).as_posix()))
     with ThreadPoolExecutor() as pool:  # unlike submit, map does not read the rest after Ctrl-C
         files = [folder / name for folder, name in found.values()]
         sizes = list(progress(pool.map(_read_size, files), "photos", "photo", len(files)))
@@ -72,17 +63,3 @@ def _read_size(file: Path) -> tuple[int, int] | InputError:
     except InputError as error:
         return error
     return image.height, image.width
-
-
-def _list_photos(path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> list[tuple[Path, str]]:
-    """Return (folder, name below the folder) of each photo, sorted."""
-    path, photos = Path(os.path.expanduser(path)), [Path(photo) for photo in expand_path(path)]
-    if photos != [path] or path.suffix.lower() in IMAGE_SUFFIXES:
-        folders = [path if path.is_dir() else photo.parent for photo in photos]
-        return [(folder, photo.relative_to(folder).as_posix()) for folder, photo in zip(folders, photos, strict=True)]
-    folder = path.parent if root is None else Path(root)
-
-    def name_below_folder(line: str, where: str) -> str:
-        return relative_name(Path(os.path.relpath(folder / line, folder)).as_posix(), where)
-
-    return [(folder, name) for name in sorted(read_unique_lines(path, _REMEDY, name_below_folder))]
