@@ -20,8 +20,8 @@ from .jobs import lock_study
 
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
-# Names of students, without the names of other folders of a study.
-_NAME = re.compile(r"(?!(teacher|logs|methods|proposals|knowledge.*)$)\w[\w.-]*")
+# Names of students, without the names of other folders of a study. Legends leave out names that begin with "_".
+_NAME = re.compile(r"(?!(teacher|logs|methods|proposals|knowledge.*)$)[^\W_][\w.-]*")
 
 
 @dataclass(frozen=True)
