@@ -12,15 +12,14 @@ import pytest
 from PIL import EpsImagePlugin, ExifTags, Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from helpers.limits import in_little_memory, needs_limit
-from mlickd.decoding import image_size, read_image
+from mlickd.decoding import image_size, read_image, read_square
 from mlickd.errors import InputError
-from mlickd.export import read_photo
 from mlickd.safe_images import max_pixels, open_image_file
 
 # Commands also ignore this warning.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
-READERS = [read_image, image_size, lambda path: read_photo(path, 32)]
+READERS = [read_image, image_size, lambda path: read_square({"file_name": path}, 32)]
 
 
 def assert_refused(path: Path, reason: str = "") -> None:
@@ -130,7 +129,7 @@ def assert_left_out(path: Path, content: bytes, expected: np.ndarray, reason: st
     caplog.clear()
     path.write_bytes(content)
     np.testing.assert_array_equal(read_image(path), expected)
-    assert image_size(path) == expected.shape[:2] and read_photo(path, 32).shape == (32, 32, 3)
+    assert image_size(path) == expected.shape[:2]
     (message,) = (record.getMessage() for record in caplog.records)
     assert str(path) in message and reason in message
 

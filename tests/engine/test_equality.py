@@ -11,12 +11,11 @@ from detectron2.config import CfgNode
 
 from helpers.cached_scenes import CachedScenes, write_random_boxes
 from helpers.processes import in_two_processes, read_training, train_all
-from helpers.small_models import CONFIGS, teacher_config
-from mlickd.config import default_config
+from helpers.small_models import small_config, teacher_config
 from mlickd.data.scenes import write_scenes
 
 COMMON = ["SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.WARMUP_ITERS", 0, "SOLVER.STEPS", ()]
-COMMON += ["DATALOADER.NUM_WORKERS", 0, "SEED", 1, "TEST.IMS_PER_BATCH", 2]
+COMMON += ["SEED", 1, "TEST.IMS_PER_BATCH", 2]
 SMALL_STEPS = ["SOLVER.BASE_LR", 0.0001, "KD.FEATURE.WEIGHT", 0.001]
 LED = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.FEATURE_LOSS", True]
 LED += ["MODEL.CLASSIFIER.POOLING", "max", "KD.METHOD_STAGES", ("prediction",), "KD.FEATURE.WEIGHT", 1.0]
@@ -57,17 +56,11 @@ def configs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     centered = teacher.clone()
     centered.merge_from_list(["MODEL.WSDDN.CONTEXT", 0.5, "MODEL.WSDDN.FEATURE_NORM", 20.0, "DATASETS.TEST", ()])
     centered.MODEL.BACKBONE.FROZEN = True  # roots of its small features would have large gradients
-    student = default_config()
-    student.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
-    student.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", (32, 48), *data])
-    student.merge_from_list(["INPUT.SIZE_TEST", 32, "MODEL.DEVICE", "cpu"])
+    student = small_config("Base-Classifier", "INPUT.SIZES_TRAIN", (32, 48), "INPUT.SIZE_TEST", 32, *data)
     found = {"teacher": teacher, "refined teacher": refined, "centered context": centered, "student": student}
-    for name, norm, options in (
-        ("batch normalization", "BN", []),
-        ("synchronized normalization", "naiveSyncBN", []),
-    ):
+    for name, norm in (("batch normalization", "BN"), ("synchronized normalization", "naiveSyncBN")):
         found[name] = student.clone()
-        found[name].merge_from_list(["MODEL.VGG.NORM", norm, *options])
+        found[name].MODEL.VGG.NORM = norm
     for name, (stage, cached, options) in STAGES.items():
         found[name] = scenes.config(stage, caches[cached], *SMALL_STEPS, "DATASETS.TEST", (), *options)
     found["stage 2, unlabeled"].DATASETS.PROPOSALS.UNLABELED_FILES = (str(scenes.proposals),)

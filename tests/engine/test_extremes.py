@@ -9,13 +9,13 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
+from helpers.small_models import SMALL
 from helpers.small_trainer import final_config
 from mlickd.data import dataset_records, write_store
 from mlickd.engine import Trainer, check_inputs
 from mlickd.runs import load_run, predict
 
-SETTINGS = ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.VGG.NORM", "BN", "MODEL.ROI_BOX_HEAD.FC_DIM", 8]
-SETTINGS += ["SOLVER.MAX_ITER", 1, "SOLVER.STEPS", (), "SOLVER.WARMUP_ITERS", 0, "DATALOADER.NUM_WORKERS", 0]
+SETTINGS = [*SMALL, "MODEL.VGG.NORM", "BN", "SOLVER.MAX_ITER", 1, "SOLVER.STEPS", (), "SOLVER.WARMUP_ITERS", 0]
 SETTINGS += ["INPUT.RANDOM_CROP.ENABLED", True, "INPUT.COLOR_JITTER.BRIGHTNESS", 1.0, "INPUT.SIZES_TRAIN", (32,)]
 SETTINGS += ["INPUT.SIZE_TEST", 32, "DATASETS.PROPOSALS.TOP_K", 2000, "KD.FEATURE.WEIGHT", 0.01]
 SETTINGS += ["DATASETS.TRAIN", ("odd_train",), "DATASETS.TEST", ("odd_test",)]

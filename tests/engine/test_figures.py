@@ -11,6 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from helpers.small_models import SMALL
 from helpers.small_trainer import DATA, final_config, finish
 from mlickd.data import class_names, dataset_records
 from mlickd.engine import Trainer
@@ -25,10 +26,9 @@ SECOND = '{"iteration": 39, "total_loss": 2.0}\n'
 
 
 def teacher_run(output: Path, *options: object) -> CfgNode:
-    settings = [*DATA, "OUTPUT_DIR", str(output), "MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1]
-    settings += ["MODEL.VGG.DEPTH", 11, "MODEL.ROI_BOX_HEAD.FC_DIM", 16, "INPUT.SIZES_TRAIN", (64,)]
+    settings = [*SMALL, *DATA, "OUTPUT_DIR", str(output), "MODEL.BACKBONE.WEIGHTS", "", "INPUT.SIZES_TRAIN", (64,)]
     settings += ["INPUT.SIZE_TEST", 64, "SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", ()]
-    settings += ["DATALOADER.NUM_WORKERS", 0, "TENSORBOARD.IMAGES", 0, "TEST.EVAL_PERIOD", 0, "TEST.CORLOC_IMAGES", 0]
+    settings += ["TENSORBOARD.IMAGES", 0, "TEST.EVAL_PERIOD", 0, "TEST.CORLOC_IMAGES", 0]
     return final_config("wsd_vgg16.yaml", *settings, *options)
 
 

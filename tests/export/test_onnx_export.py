@@ -6,14 +6,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 from helpers.small_models import CONFIGS
 from helpers.untrained_run import write_untrained_run
 from mlickd.config import default_config
 from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported
-from mlickd.export.onnx_export import onnx_content, run_metadata
+from mlickd.export.onnx_export import export_student, onnx_content, run_metadata
+from mlickd.modeling import MultiLabelClassifier
+from mlickd.prediction import load_model
 from mlickd.runs import run_config, training_data
 from mlickd.studies.threshold_tuning import tune_thresholds
 
@@ -28,15 +30,15 @@ BACKBONES = {
 
 
 @pytest.mark.parametrize(
-    ("backbone", "preprocessing", "channel_order", "divisor"),
+    ("backbone", "image_format", "divisor"),
     [
-        ("vgg", False, "BGR", 32),
-        ("vgg_fc", True, "RGB", 0),
-        pytest.param("resnet", True, "RGB", 0, marks=pytest.mark.slow),
-        pytest.param("lite", True, "RGB", 0, marks=pytest.mark.slow),
+        ("vgg", "BGR", 32),
+        ("vgg_fc", "RGB", 0),
+        pytest.param("resnet", "RGB", 0, marks=pytest.mark.slow),
+        pytest.param("lite", "RGB", 0, marks=pytest.mark.slow),
     ],
 )
-def test_scores_agree_with_the_model(backbone, preprocessing, channel_order, divisor, tmp_path, monkeypatch):
+def test_scores_agree_with_the_model(backbone, image_format, divisor, tmp_path, monkeypatch):
     base, *options = BACKBONES[backbone]
     cfg = default_config()
     for name in dict.fromkeys(["Base-Classifier", base]):
@@ -48,18 +50,35 @@ def test_scores_agree_with_the_model(backbone, preprocessing, channel_order, div
     torch.nn.init.normal_(model.head.linear.weight, std=0.5)  # so that scores differ between images
     if divisor:  # 40 pixels are padded
         monkeypatch.setattr(type(model.backbone), "size_divisibility", divisor)
-    mean, std = (tuple(map(float, values)) for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
-    metadata = ExportMetadata(("a", "b", "c"), (0.5,) * 3, "", 40, preprocessing, mean, std, channel_order)
-    (tmp_path / "student.onnx").write_bytes(onnx_content(model, metadata))
+    metadata = ExportMetadata(("a", "b", "c"), (0.5,) * 3, "", 40)
+    (tmp_path / "student.onnx").write_bytes(onnx_content(model, metadata, image_format))
     classifier = load_exported(tmp_path / "student.onnx")
     views = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
-    channels = views if channel_order == "RGB" else views[..., ::-1].copy()
+    channels = views if image_format == "RGB" else views[..., ::-1].copy()
     with torch.no_grad():
         outputs = model([{"image": torch.from_numpy(view).permute(2, 0, 1)} for view in channels])
     expected = np.stack([output["image_scores"].numpy() for output in outputs])
     assert np.ptp(expected, axis=0).max() > 1e-3
     for count in (1, 2, 5):
         np.testing.assert_allclose(classifier.scores_of_views(views[:count]), expected[:count], atol=1e-5)
+
+
+@META_ARCH_REGISTRY.register()
+class ScaledClassifier(MultiLabelClassifier):
+    """A classifier whose scores are not those of its parts."""
+
+    def forward(self, batched_inputs):
+        return [{"image_scores": output["image_scores"] / 2} for output in super().forward(batched_inputs)]
+
+
+def test_a_model_with_another_forward_has_no_file_and_no_maps(data_root, tmp_path):
+    run = write_untrained_run(tmp_path / "run", 0, "Base-Classifier", "MODEL.META_ARCHITECTURE", "ScaledClassifier")
+    with pytest.raises(InputError, match="ScaledClassifier"):
+        export_student(run, tmp_path / "student.onnx")
+    model, photo = load_model(run), np.zeros((32, 32, 3), np.uint8)
+    assert model.predict(photo).values.max() <= 0.5
+    with pytest.raises(InputError, match="ScaledClassifier"):
+        model.activation_maps(photo)
 
 
 def test_the_file_is_plain_onnx_without_paths_of_this_machine(exported):

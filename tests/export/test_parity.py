@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.untrained_run import write_untrained_run
 from mlickd.data import dataset_records
@@ -19,15 +20,15 @@ def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_ro
     cfg, model = load_run(exported.run)
     records = dataset_records("tiny_train") + dataset_records("tiny_test")  # 36: more than one round of batches
     file = load_exported(exported.onnx)
-    reference, same, pillow = check_parity(cfg, model, file, records)
+    reference, same, resized = check_parity(cfg, model, file, records)
     expected = predict(cfg, model, records)
     scores = np.stack([expected[record["image_id"]]["image_scores"].numpy() for record in records])
     np.testing.assert_allclose(reference.scores, scores, atol=1e-6)
     metrics = multilabel_metrics(scores, label_targets(records, 20), threshold=0.4)
     assert reference.metrics["CF1"] == pytest.approx(100 * metrics["CF1"])
     assert not same.problem and same.largest <= 1e-5
-    assert not pillow.problem and pillow.largest == np.abs(pillow.scores - scores).max()
-    table = parity_table([reference, same, pillow])
+    assert not resized.problem and resized.largest == np.abs(resized.scores - scores).max()
+    table = parity_table([reference, same, resized])
     assert "mAP" in table and "of 720" in table
 
     # Scores that are 5e-5 higher, and thresholds that only these reach on the first image.
@@ -38,9 +39,11 @@ def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_ro
     assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.problem
 
 
-def test_photos_without_labels_pass_the_check(exported, data_root):
+def test_photos_without_labels_or_color_pass_the_check(exported, data_root, tmp_path):
     cfg, model = load_run(exported.run)
-    records = [{**record, "labels": [], "ignored_labels": [3]} for record in dataset_records("tiny_test")]
+    Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(tmp_path / "transparent.png")
+    records = [*dataset_records("tiny_test"), {"image_id": "a", "file_name": str(tmp_path / "transparent.png")}]
+    records = [{**record, "labels": [], "ignored_labels": [3]} for record in records]
     rows = check_parity(cfg, model, load_exported(exported.onnx), records)
     assert not any(row.problem for row in rows)
     assert "undefined" in parity_table(rows) and "nan" not in parity_table(rows), "there is no mAP"

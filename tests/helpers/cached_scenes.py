@@ -34,7 +34,7 @@ class CachedScenes:
     def config(self, stage: str, cache: object = "", *options: object) -> CfgNode:
         """Return a complete configuration of the distillation."""
         settings = ["MODEL.NUM_CLASSES", 20, "DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
-        settings += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(self.proposals),), "DATALOADER.NUM_WORKERS", 0]
+        settings += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(self.proposals),)]
         settings += ["KD.CACHE", str(cache), "KD.REGIONS.TOP_K", 6, "SOLVER.IMS_PER_BATCH", 4]
         return student_config(self.teacher, stage, *settings, *options)
 

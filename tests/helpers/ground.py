@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.cached_scenes import write_random_boxes
-from helpers.small_models import CONFIGS, save_teacher, teacher_config
+from helpers.small_models import save_teacher, small_config, teacher_config
 from helpers.untrained_run import split_tiny_scenes, write_run_thresholds, write_untrained_run
 from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records, proposals_path
@@ -21,9 +21,8 @@ _XML = """<annotation><size><width>{0[0]}</width><height>{0[1]}</height></size>
 <object><name>cat</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object>
 </annotation>
 """
-_SMALL = ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0]
-_SMALL += ["DATASETS.TRAIN", ("tiny_fit",), "DATASETS.TEST", ("tiny_val",), "SOLVER.IMS_PER_BATCH", 4]
-_SMALL += ["SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", "out"]
+_RUN = ["DATASETS.TRAIN", ("tiny_fit",), "DATASETS.TEST", ("tiny_val",), "SOLVER.IMS_PER_BATCH", 4]
+_RUN += ["SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", "out"]
 
 
 def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Path:
@@ -42,17 +41,15 @@ def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Pa
         write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
 
     cfg = teacher_config()
-    cfg.merge_from_list([*_SMALL, "MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
+    cfg.merge_from_list([*_RUN, "MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
     (root / "teacher").mkdir()
     save_teacher(root / "teacher", cfg)
     for name, base, options in (
-        ("wsd", "Base-WSD", ["INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64, "MODEL.ROI_BOX_HEAD.FC_DIM", 16]),
+        ("wsd", "Base-WSD", ["INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64]),
         ("cls", "Base-Classifier", ["INPUT.SIZES_TRAIN", (32,), "INPUT.SIZE_TEST", 32]),
         ("kd", "Base-Classifier", ["MODEL.META_ARCHITECTURE", "DistilledClassifier", "INPUT.SIZES_TRAIN", (32,)]),
     ):
-        cfg = default_config()
-        cfg.merge_from_file(str(CONFIGS / f"{base}.yaml"))
-        cfg.merge_from_list([*_SMALL, *options])
+        cfg = small_config(base, *_RUN, *options)
         cfg.KD.TEACHER.WEIGHTS = "teacher/model_final.pth" if name == "kd" else ""
         (root / f"{name}.yaml").write_text(cfg.dump())
     _write_student(root)

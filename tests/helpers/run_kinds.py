@@ -18,7 +18,7 @@ MAX_ITER = 8
 # With crops, changed colors, mirrored views, dropout, a step of the schedule, and an evaluation during training.
 _TRAINING = ["SEED", 3, "SOLVER.MAX_ITER", MAX_ITER, "SOLVER.STEPS", (6,), "SOLVER.WARMUP_ITERS", 2]
 _TRAINING += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.KEEP_CHECKPOINTS", 2, "SOLVER.IMS_PER_BATCH", 4]
-_TRAINING += ["TEST.EVAL_PERIOD", 4, "TENSORBOARD.IMAGES", 0, "DATALOADER.NUM_WORKERS", 0, "INPUT.SIZE_TEST", 32]
+_TRAINING += ["TEST.EVAL_PERIOD", 4, "TENSORBOARD.IMAGES", 0, "INPUT.SIZE_TEST", 32]
 _TRAINING += ["MODEL.CLASSIFIER.DROPOUT", 0.5, "INPUT.RANDOM_CROP.ENABLED", True, "MODEL.NUM_CLASSES", 20]
 _TRAINING += ["INPUT.COLOR_JITTER.BRIGHTNESS", 0.4, "INPUT.COLOR_JITTER.SATURATION", 0.4]
 _TRAINING += ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
@@ -34,21 +34,14 @@ class RunKinds:
 
     @classmethod
     def create(cls, folder: Path) -> RunKinds:
-        """Write all files into a folder, with a dataset `tiny`."""
+        """Write all files into a folder, with a dataset `tiny`, and set DETECTRON2_DATASETS."""
         write_scenes(folder / "datasets" / "tiny", {"train": 24, "test": 12}, side=64, seed=1)
-        kinds = cls.open(folder)
-        CachedScenes.create(kinds.scenes.folder)
-        kinds.scenes.make("cache", "INPUT.RANDOM_CROP.ENABLED", True)
+        os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
+        scenes = CachedScenes.create(folder / "made")
+        kinds = cls(scenes, scenes.folder / "cache", scenes.folder / "test_proposals")
+        scenes.make("cache", "INPUT.RANDOM_CROP.ENABLED", True)
         write_random_boxes(kinds.test_proposals, "tiny_test", seed=2)
         return kinds
-
-    @classmethod
-    def open(cls, folder: Path) -> RunKinds:
-        """Return the files that `create` wrote, perhaps in another process, and set DETECTRON2_DATASETS."""
-        os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
-        made = folder / "made"
-        scenes = CachedScenes(made, made / "model_final.pth", made / "proposals")
-        return cls(scenes, made / "cache", made / "test_proposals")
 
     def config(self, kind: str, output: Path, *options: object) -> CfgNode:
         """Return the configuration of a run of one of `KINDS`, complete and frozen."""

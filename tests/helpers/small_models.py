@@ -15,14 +15,22 @@ CLASSES = 5
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def teacher_config() -> CfgNode:
-    """Return the configuration of a teacher with VGG11 at a tenth of its width."""
+# VGG11 at a tenth of its width.
+SMALL = ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.ROI_BOX_HEAD.FC_DIM", 16]
+SMALL += ["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0]
+
+
+def small_config(base: str, *options: object) -> CfgNode:
+    """Return the configuration in ``configs/<base>.yaml`` with a small network, and other values in ``options``."""
     cfg = default_config()
-    cfg.merge_from_file(str(CONFIGS / "Base-WSD.yaml"))
-    cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.DEVICE", "cpu"])
-    cfg.merge_from_list(["MODEL.NUM_CLASSES", CLASSES, "MODEL.ROI_BOX_HEAD.FC_DIM", 16])
-    cfg.merge_from_list(["INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64])
+    cfg.merge_from_file(str(CONFIGS / f"{base}.yaml"))
+    cfg.merge_from_list([*SMALL, *options])
     return cfg
+
+
+def teacher_config() -> CfgNode:
+    """Return the configuration of a small teacher."""
+    return small_config("Base-WSD", "MODEL.NUM_CLASSES", CLASSES, "INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64)
 
 
 def save_teacher(folder: Path, cfg: CfgNode | None = None) -> Path:
@@ -36,13 +44,9 @@ def save_teacher(folder: Path, cfg: CfgNode | None = None) -> Path:
 
 def student_config(teacher: Path, stage: str, *options: object) -> CfgNode:
     """Return the configuration of a student of that teacher, with the same network."""
-    cfg = default_config()
-    cfg.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
-    cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "DistilledClassifier", "MODEL.DEVICE", "cpu"])
-    cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.NUM_CLASSES", CLASSES])
-    cfg.merge_from_list(["KD.STAGE", stage, "KD.TEACHER.WEIGHTS", str(teacher), "INPUT.SIZES_TRAIN", (32,)])
-    cfg.merge_from_list(list(options))
-    return cfg
+    student = ["MODEL.META_ARCHITECTURE", "DistilledClassifier", "MODEL.NUM_CLASSES", CLASSES]
+    student += ["KD.STAGE", stage, "KD.TEACHER.WEIGHTS", str(teacher), "INPUT.SIZES_TRAIN", (32,)]
+    return small_config("Base-Classifier", *student, *options)
 
 
 def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: int = 7) -> list[dict]:

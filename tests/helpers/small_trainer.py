@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 
-from helpers.small_models import CONFIGS
+from helpers.small_models import CONFIGS, SMALL
 from mlickd.engine import Trainer, finalize_config, load_config
 
 DATA = ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
@@ -21,9 +21,9 @@ def final_config(config: str, *options: object, stage: str | None = None) -> Cfg
 
 def make_trainer(output: Path, *options: object) -> Trainer:
     """Return the trainer of a run of four iterations with a checkpoint after each second one."""
-    settings = [*DATA, "OUTPUT_DIR", str(output), "MODEL.VGG.DEPTH", 11, "MODEL.VGG.NORM", "BN", "MODEL.VGG.WIDTH", 0.1]
+    settings = [*SMALL, *DATA, "OUTPUT_DIR", str(output), "MODEL.VGG.NORM", "BN"]
     settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", (), "INPUT.SIZES_TRAIN", (32, 48)]
-    settings += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1, "DATALOADER.NUM_WORKERS", 0]
+    settings += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1]
     torch.manual_seed(0)
     return Trainer(final_config("Base-Classifier.yaml", *settings, *options))
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from detectron2.modeling import build_model
 
-from helpers.small_models import CONFIGS
-from mlickd.config import default_config
+from helpers.small_models import small_config
 from mlickd.data.scenes import CATEGORY_NAMES
 from mlickd.files import file_digest
 from mlickd.runs import run_config, write_class_names
@@ -26,11 +25,8 @@ def split_tiny_scenes(tiny_scenes: Path, root: Path) -> Path:
 
 def write_untrained_run(folder: Path, seed: int = 0, config: str = "Base-Classifier", *options: object) -> Path:
     """Write a run on `tiny_fit` that is tested on `tiny_test`, with TEST.THRESHOLD 0.4, and return its folder."""
-    cfg = default_config()
-    cfg.merge_from_file(str(CONFIGS / f"{config}.yaml"))
-    cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", 32])
-    cfg.merge_from_list(["DATASETS.TRAIN", ("tiny_fit",), "DATASETS.TEST", ("tiny_test",), "MODEL.NUM_CLASSES", 20])
-    cfg.merge_from_list(["TEST.THRESHOLD", 0.4, "DATALOADER.NUM_WORKERS", 0, *options])
+    run = ["DATASETS.TRAIN", ("tiny_fit",), "DATASETS.TEST", ("tiny_test",), "MODEL.NUM_CLASSES", 20]
+    cfg = small_config(config, *run, "INPUT.SIZE_TEST", 32, "TEST.THRESHOLD", 0.4, *options)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(cfg.dump())
     data = {"name": "tiny_fit", "images": 8, "sha256": "0" * 64, "labeled": True, "unknown_labels": 0}
@@ -42,7 +38,7 @@ def write_untrained_run(folder: Path, seed: int = 0, config: str = "Base-Classif
 def write_untrained_teacher(folder: Path) -> Path:
     """Write a teacher without stored proposals, and return its folder."""
     options = ["MODEL.BACKBONE.WEIGHTS", "", "INPUT.SIZE_TEST", 64, "DATASETS.PROPOSALS.TOP_K", 30]
-    write_untrained_run(folder, 0, "Base-WSD", *options, "MODEL.ROI_BOX_HEAD.FC_DIM", 16)
+    write_untrained_run(folder, 0, "Base-WSD", *options)
     write_class_names(folder, CATEGORY_NAMES)
     return folder
 

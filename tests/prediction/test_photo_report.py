@@ -16,7 +16,7 @@ from mlickd.prediction.photo_report import find_photos
         (["trip/*", "b*"], ["trip/c.JPG", "trip/phone.HEIC", "b.png"]),
         (["[x].jpg"], ["[x].jpg"]),
         (["gone.jpg"], ["gone.jpg"]),
-        (["-", "b.png"], ["trip/c.JPG", "a.jpg", "b.png"]),
+        (["-", "b.png", "-"], ["trip/c.JPG", "a.jpg", "b.png"]),
         (["*.gif"], None),
         (["empty"], None),
     ],

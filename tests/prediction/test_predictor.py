@@ -144,6 +144,7 @@ def test_a_checkpoint_of_a_distillation_predicts_like_its_student(model, tuned_r
         ("run", {"config": "config.yaml"}, "config config.yaml: run"),
         ("run", {"thresholds": 50}, "thresholds 50: .* 20 classes"),
         ("run", {"thresholds": [0.1, 0.2]}, r"thresholds \[0.1, 0.2\]: .* 20 classes"),
+        ("run", {"thresholds": [[0.1], [0.2, 0.3]]}, r"thresholds \[\[0.1.* 20 classes"),
         ("run", {"thresholds": "none.json"}, "none.json"),
     ],
 )

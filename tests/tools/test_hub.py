@@ -124,6 +124,7 @@ def test_another_network_is_written_as_onnx_and_nothing_private(runs, tmp_path):
     pytest.importorskip("onnxruntime")
     folder = tmp_path / "vgg"
     write_hub_folder(runs / "vgg", folder)
+    (runs / "vgg/config.json").write_text("{}")  # of another program; the run is still a run
     assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.onnx"}
     np.testing.assert_allclose(scores(folder), scores(runs / "vgg"), atol=1e-4)
     for file in [*folder.iterdir(), *(runs / "timm_hub").iterdir()]:
@@ -170,6 +171,8 @@ def test_a_pushed_student_is_downloaded_once(runs, tmp_path, monkeypatch, call_t
         Hub.models["anna/pets"] = {"config.json": b"{}", "model.safetensors": b"another model"}
         call_tool(*arguments).assert_ends_in_one_line("--push anna/pets")
         assert Hub.models["anna/pets"]["model.safetensors"] == b"another model"
+        Hub.models["eve/other"] = Hub.models["anna/pets"]
+        call_tool("predict", photo, "--model", "eve/other").assert_ends_in_one_line("is not a student of MLICKD")
         server.shutdown()
     np.testing.assert_allclose(scores("anna/pets")[0], found, atol=1e-5)  # from the cache
     with pytest.raises(InputError, match="^anna/other: [^\n]*$"):

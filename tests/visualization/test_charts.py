@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mlickd.errors import InputError
+from mlickd.runs import multilabel_results_path
 from mlickd.visualization.charts import _stage_curves, draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains
 
@@ -48,8 +49,13 @@ def test_training_curves_of_stages_are_joined(tmp_path: Path):
     ], "stage 2 starts where stage 1 ends, and shows its label loss"
 
     before = dict(matplotlib.rcParams)
-    evaluated = [{"iteration": i, "total_loss": 1.0, "tiny_test/multilabel/mAP": 50.0 + i} for i in (9, 19)]
+    evaluated = [{"iteration": i, "total_loss": 1.0, "multilabel/mAP": 50.0 + i} for i in (9, 19)]
     plain = write_metrics(tmp_path / "baseline", *evaluated)
+    report = multilabel_results_path(plain, "tiny_test")
+    report.parent.mkdir(parents=True)
+    report.touch()
+    found = [_stage_curves([plain], dataset)[0][2] for dataset in ("tiny_test", "tiny_held_out")]
+    assert found == [[(9, 59.0), (19, 69.0)], []], "the key has no name of the only test dataset"
     path = tmp_path / "plots" / "curves.png"
     draw_training_curves({"baseline $x": [plain], "distilled": stages}, "tiny_test", path)
     assert has_ink(path) and dict(matplotlib.rcParams) == before

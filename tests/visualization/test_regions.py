@@ -23,8 +23,10 @@ def is_green(image: np.ndarray) -> np.ndarray:
     return (green > 150) & (red < 80) & (blue < 120)
 
 
-def test_an_activation_map_is_orange_above_0_and_blue_below():
-    drawn = draw_activation_map(np.full((40, 80, 3), 100, np.uint8), np.array([[2.0, 0.0, -2.0]])).astype(int)
+@pytest.mark.parametrize("scale", [1, 1e-20])
+def test_an_activation_map_is_orange_above_0_and_blue_below(scale: float):
+    drawn = draw_activation_map(np.full((40, 80, 3), 100, np.uint8), scale * np.array([[2.0, 0.0, -2.0]], np.float32))
+    drawn = drawn.astype(int)
     assert drawn[20, 2, 0] > 180 and drawn[20, 77, 2] > 180 and abs(drawn[20, 40] - 100).max() < 15
 
 

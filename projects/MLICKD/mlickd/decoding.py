@@ -131,6 +131,14 @@ def max_reduction(height: int, width: int, side: int) -> int:
     return max((factor for factor in (2, 4, 8) if min(height, width) >= factor * side), default=1)
 
 
+def read_square(record: dict, side: int) -> np.ndarray:
+    """Return the image of a record, warped to (side, side, 3) uint8 RGB, the input of an exported student."""
+    file = RecordImage(record)
+    pixels, reduction = file.decode(max_reduction(file.height, file.width, side))
+    box = (0, 0, file.width / reduction, file.height / reduction)
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
+
+
 def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:
     """Return the (H, W, 3) uint8 pixels of an image file; see :class:`RecordImage`."""
     return RecordImage({"file_name": path}, image_format).decode()[0]

@@ -34,7 +34,7 @@ ONNX Runtime and other programs run the ONNX file. It accepts batches of any siz
 thresholds (one per class if `mlickd tune-thresholds` has written them) and the way to resize photos.
 
 The check compares the scores of the file and of PyTorch. It exits with status 1 if scores of the same pixels differ by
-more than {PIXEL_TOLERANCE:g}, if scores of photos that Pillow decodes differ by more than {PILLOW_TOLERANCE:g} on
+more than {PIXEL_TOLERANCE:g}, if scores of photos that Pillow resizes differ by more than {PILLOW_TOLERANCE:g} on
 average, if more than {DECISION_TOLERANCE:.1%} of the decisions differ, or if a photo cannot be read.
 """
 

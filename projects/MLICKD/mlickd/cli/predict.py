@@ -55,8 +55,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--save", type=Path, metavar="FOLDER", help=save_help)
     add_shard_argument(parser, "predict part I of N of the photos; add I-of-N to the names of --json, --csv, --save")
     args = parser.parse_args()
-    if args.json == args.csv == STDIO:
-        raise InputError("--json -, --csv -: print only one of them; name a file for the other")
+    if args.json and args.json == args.csv:
+        raise InputError(f"--json {args.json}, --csv {args.csv}: name another file for one of them")
     number, count = args.shard
     if count > 1:  # processes that share the photos write different files
         for option in ("json", "csv"):

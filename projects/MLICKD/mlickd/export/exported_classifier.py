@@ -11,12 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.safe_images import TURNS, exif_orientation, open_image_file
+from mlickd.files import require_file
 
-FORMAT = "mlickd classifier 2"
+FORMAT = "mlickd classifier 3"
 _LARGEST_INPUT = 8192  # pixels; a damaged file must not take all memory
 _RESIZE = (
     "the whole photo, upright according to its EXIF orientation, warped to input_size x input_size pixels; Pillow: "
@@ -35,10 +34,6 @@ class ExportMetadata:
         thresholds: C numbers in 0..1; a class is predicted if ``score >= threshold``.
         thresholds_from: source of the thresholds, in words.
         input_size: side of the square input of the network, in pixels.
-        preprocessing: whether the graph normalizes. If it does, the input is ``pixels`` (N, S, S, 3) uint8 RGB; if not,
-            ``images`` (N, 3, S, S) float32 in ``channel_order``, normalized by ``pixel_mean`` and ``pixel_std``.
-        pixel_mean, pixel_std: values of the three channels in ``channel_order``, in units of 0 to 255.
-        channel_order: channel order of the network, ``RGB`` or ``BGR``.
         provenance: training data, checkpoint, configuration, versions and date; ready for JSON.
     """
 
@@ -46,24 +41,7 @@ class ExportMetadata:
     thresholds: tuple[float, ...]
     thresholds_from: str
     input_size: int
-    preprocessing: bool
-    pixel_mean: tuple[float, ...]
-    pixel_std: tuple[float, ...]
-    channel_order: str
     provenance: dict = field(default_factory=dict)
-
-    @property
-    def input_name(self) -> str:
-        """Name of the input of the graph."""
-        return "pixels" if self.preprocessing else "images"
-
-    def network_input(self, views: np.ndarray) -> np.ndarray:
-        """Return the input of the graph for (N, S, S, 3) uint8 RGB pixels."""
-        if self.preprocessing:
-            return views
-        images = views if self.channel_order == "RGB" else views[..., ::-1]
-        mean, std = (np.array(values, dtype=np.float32) for values in (self.pixel_mean, self.pixel_std))
-        return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
 
     def properties(self) -> dict[str, str]:
         """Return the metadata as strings by name; all strings except ``format`` and ``resize`` are JSON."""
@@ -85,9 +63,6 @@ class ExportMetadata:
                 properties["format"] == FORMAT
                 and isinstance(metadata.input_size, int)
                 and 0 < metadata.input_size <= _LARGEST_INPUT
-                and metadata.channel_order in ("RGB", "BGR")
-                and len(metadata.pixel_mean) == len(metadata.pixel_std) == 3
-                and all(deviation > 0 for deviation in metadata.pixel_std)
                 and isinstance(metadata.class_names, tuple)
                 and all(isinstance(name, str) for name in metadata.class_names)
                 and thresholds.shape == (len({*metadata.class_names}),)
@@ -107,7 +82,7 @@ class ExportedClassifier:
     Attributes:
         path: path of the file.
         metadata: metadata in the file.
-        run: function that turns the result of :meth:`ExportMetadata.network_input` into (N, C) float32 scores.
+        run: function that turns (N, S, S, 3) uint8 RGB pixels into (N, C) float32 scores.
     """
 
     path: str
@@ -126,7 +101,7 @@ class ExportedClassifier:
 
     def scores_of_views(self, views: np.ndarray) -> np.ndarray:
         """Return the (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB images; S is ``metadata.input_size``."""
-        scores = self.run(self.metadata.network_input(views))
+        scores = self.run(views)
         if not np.isfinite(scores).all():
             raise InputError(f"{self.path}: its scores are not finite; export it again")
         return scores.clip(0, 1)
@@ -143,6 +118,7 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
         InputError: the file is missing or corrupt, or is not an exported student; ONNX Runtime is not installed.
     """
     name = os.fspath(path)
+    require_file(name, "model", "write it with `mlickd export`")
     onnxruntime = import_optional("onnxruntime", "an .onnx file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
@@ -159,27 +135,9 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
         ) from error
     metadata = ExportMetadata.from_properties(session.get_modelmeta().custom_metadata_map, name)
     side, tensors = metadata.input_size, (*session.get_inputs(), *session.get_outputs())
-    shapes = [[side, side, 3] if metadata.preprocessing else [3, side, side], [len(metadata.class_names)]]
-    if [value.shape[1:] for value in tensors] != shapes:
+    if [value.shape[1:] for value in tensors] != [[side, side, 3], [len(metadata.class_names)]]:
         raise InputError(f"{name}: its network does not match its metadata; export it again")
-    return ExportedClassifier(name, metadata, lambda images: session.run(["scores"], {metadata.input_name: images})[0])
-
-
-def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
-    """Return a photo as (side, side, 3) uint8 RGB pixels, upright, read with Pillow only.
-
-    An evaluation decodes with simplejpeg (:mod:`mlickd.decoding`) and resizes with PyTorch, which is faster; the
-    pixels differ by rounding. Both decode a large JPEG at 1/2, 1/4 or 1/8 of its size. This function does not put
-    transparent pixels on white or scale 16-bit gray.
-
-    Raises:
-        InputError: the file is missing, or cannot be read as an image.
-    """
-    with open_image_file(path) as image:
-        box = (image.draft("RGB", (side, side)) or (None, None))[1]
-        pixels = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
-        orientation = exif_orientation(image)
-        return np.array(pixels.transpose(TURNS[orientation]) if orientation in TURNS else pixels)
+    return ExportedClassifier(name, metadata, lambda pixels: session.run(["scores"], {"pixels": pixels})[0])
 
 
 def import_optional(name: str, purpose: str, extra: str = "export") -> ModuleType:

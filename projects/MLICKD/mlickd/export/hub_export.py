@@ -45,7 +45,7 @@ def write_hub_folder(
     with suppress(InputError):  # the student has no teacher, or the teacher is not here
         teacher = load_teacher_config(cfg)
     network, config = _as_timm_model(cfg, model)
-    metadata = run_metadata(cfg, run, preprocessing=network is None)
+    metadata = run_metadata(cfg, run)
     for record in metadata.provenance["data"]:
         del record["name"]
     values = {"format": FORMAT, **asdict(metadata), "test": _test_results(cfg, run)}
@@ -58,7 +58,7 @@ def write_hub_folder(
     details["name"] = name
     card = ModelCard.from_template(data, Path(__file__).with_name("model_card.md"), **details)
     weights = network and safetensors.torch.save(network.state_dict(), {"format": "pt"})
-    files = {TIMM: weights} if network else {ONNX: onnx_content(model, metadata)}
+    files = {TIMM: weights} if network else {ONNX: onnx_content(model, metadata, cfg.INPUT.FORMAT)}
     for file, content in {**files, CONFIG: f"{strict_json(config)}\n", CARD: f"{card}\n"}.items():
         write_atomic(folder / file, content, "give another --hub")
 

@@ -53,7 +53,7 @@ def is_hub_student(source: str | os.PathLike[str]) -> bool:
     """
     path = Path(os.path.expanduser(source))
     if path.exists() or not _REPOSITORY.fullmatch(os.fspath(source).replace(os.sep, "/")):
-        return (path / CONFIG).is_file()
+        return has_student_config(path)
     if path.parent.exists():
         raise InputError(f"{path}: is not in the folder {path.parent}, so it is not searched on the Hub; correct it")
     return True
@@ -65,6 +65,8 @@ def load_hub_folder(folder: Path) -> ExportedClassifier:
     Raises:
         InputError: a file is missing or corrupt, or the files do not fit each other.
     """
+    if not has_student_config(folder):
+        raise InputError(f"{folder}: is not a student of MLICKD; name a model that `mlickd export --hub` wrote")
     if not (folder / TIMM).is_file():
         return load_exported(folder / ONNX)
     import timm
@@ -80,16 +82,18 @@ def load_hub_folder(folder: Path) -> ExportedClassifier:
             raise ValueError(f"unknown network {name} {arguments}")
         network = timm.create_model(name, num_classes=len(metadata.class_names), **arguments).eval()
         network.load_state_dict(load_file(folder / TIMM))
+        mean, std = (255 * torch.tensor(config["pretrained_cfg"][key]).view(3, 1, 1) for key in ("mean", "std"))
     except Exception as error:  # timm and damaged files can raise any error
         reason = f"{CONFIG} or {TIMM} is damaged, or they do not fit each other ({error!r:.200})"
         raise InputError(f"{folder}: {reason}; export the student again") from error
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"  # torchrun sets it
     network = network.to(device, memory_format=torch.channels_last)  # as in TimmBackbone
+    mean, std = mean.to(device), std.to(device)
 
     @torch.inference_mode()
-    def scores(images: np.ndarray) -> np.ndarray:
-        inputs = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
-        return network(inputs).sigmoid().cpu().numpy()
+    def scores(pixels: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)  # has the channels last
+        return network((images - mean) / std).sigmoid().cpu().numpy()
 
     return ExportedClassifier(f"{folder}", metadata, scores)
 

@@ -19,14 +19,13 @@ from .exported_classifier import ExportMetadata, import_optional
 
 
 def export_student(
-    run: str | os.PathLike[str], output: str | os.PathLike[str], *, preprocessing: bool = True
+    run: str | os.PathLike[str], output: str | os.PathLike[str]
 ) -> tuple[CfgNode, MultiLabelClassifier, ExportMetadata]:
     """Write the student of a finished run as an ONNX file, which appears only when it is complete.
 
     Args:
         run: folder of the run, its ``OUTPUT_DIR``.
         output: file to write, with the ending ``.onnx``; its folder is created.
-        preprocessing: whether the graph normalizes; see :class:`ExportMetadata`.
 
     Returns:
         The configuration of the run, the student on the CPU, and the metadata in the file.
@@ -39,8 +38,8 @@ def export_student(
         raise InputError(f"--output {output}: give a name that ends in .onnx")
     check_writable(output)
     cfg, model, run = load_student(run)
-    metadata = run_metadata(cfg, run, preprocessing=preprocessing)
-    write_atomic(output, onnx_content(model, metadata), "give another --output")
+    metadata = run_metadata(cfg, run)
+    write_atomic(output, onnx_content(model, metadata, cfg.INPUT.FORMAT), "give another --output")
     return cfg, model, metadata
 
 
@@ -48,13 +47,13 @@ def load_student(run: str | os.PathLike[str]) -> tuple[CfgNode, MultiLabelClassi
     """Return the configuration of a finished student, the student on the CPU, and its folder, or raise InputError."""
     cfg, model = load_run(run)
     run = os.path.dirname(cfg.MODEL.WEIGHTS)  # for a comparison, the run of its chosen student
-    if not isinstance(model, MultiLabelClassifier):
-        raise InputError(f"{run}: is a {type(model).__name__}, which needs proposals; name the run of a student")
+    if type(model).forward is not MultiLabelClassifier.forward:  # the exported network computes this forward
+        raise InputError(f"{run}: is a {type(model).__name__}; name the run of a MultiLabelClassifier")
     check_has_learned(cfg, run)
     return cfg, model.cpu(), run
 
 
-def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bool = True) -> ExportMetadata:
+def run_metadata(cfg: CfgNode, run: str | os.PathLike[str]) -> ExportMetadata:
     """Return the metadata of the student of a run; ``cfg`` is the result of :func:`mlickd.runs.run_config`.
 
     Raises:
@@ -67,10 +66,6 @@ def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bo
         thresholds=tuple(thresholds.tolist()),
         thresholds_from=source,
         input_size=cfg.INPUT.SIZE_TEST,
-        preprocessing=preprocessing,
-        pixel_mean=tuple(map(float, cfg.MODEL.PIXEL_MEAN)),
-        pixel_std=tuple(map(float, cfg.MODEL.PIXEL_STD)),
-        channel_order=cfg.INPUT.FORMAT,
         provenance={
             "data": training_data(run),
             "config": {"sha256": file_digest(os.path.join(run, "config.yaml"))},
@@ -84,44 +79,42 @@ def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bo
 class _BatchClassifier(nn.Module):
     """A :class:`~mlickd.modeling.MultiLabelClassifier` that takes a tensor instead of a list of samples."""
 
-    def __init__(self, model: MultiLabelClassifier, metadata: ExportMetadata):
+    def __init__(self, model: MultiLabelClassifier, image_format: str):
         super().__init__()
         self.model = model
-        self.metadata = metadata
+        self.image_format = image_format
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return (N, C) float32 probabilities of the input that :class:`ExportMetadata` describes."""
-        if self.metadata.preprocessing:
-            images = images.permute(0, 3, 1, 2)
-            images = self.model.normalize(images.flip(1) if self.metadata.channel_order == "BGR" else images)
-        if padding := -self.metadata.input_size % max(self.model.backbone.size_divisibility, 1):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB pixels."""
+        images = pixels.permute(0, 3, 1, 2)
+        images = self.model.normalize(images.flip(1) if self.image_format == "BGR" else images)
+        if padding := -images.shape[-1] % max(self.model.backbone.size_divisibility, 1):
             images = F.pad(images, (0, padding, 0, padding))
         return self.model.head(self.model.backbone(images)).sigmoid()
 
 
-def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes:
+def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata, image_format: str) -> bytes:
     """Return the content of an ONNX file that takes batches of any size. The model must be on the CPU.
+
+    The file takes RGB; ``image_format`` is the channel order of the model, ``RGB`` or ``BGR``.
 
     Raises:
         InputError: a package of the extra ``export`` is missing, or the student cannot be exported.
     """
     onnx, _ = (import_optional(package, "export to ONNX") for package in ("onnx", "onnxscript"))
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    side = metadata.input_size
     # Two images, because torch.export treats a batch size of 1 as a constant.
-    example = (
-        torch.zeros(2, side, side, 3, dtype=torch.uint8) if metadata.preprocessing else torch.zeros(2, 3, side, side)
-    )
+    example = torch.zeros(2, metadata.input_size, metadata.input_size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=65535)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its future versions
         try:
-            classifier = _BatchClassifier(model, metadata).eval()
+            classifier = _BatchClassifier(model, image_format).eval()
             program = torch.export.export(classifier, (example,), dynamic_shapes=({0: batch},))
             pooling = torch.ops.aten.adaptive_max_pool2d.default
             if any(node.target == pooling for node in program.graph.nodes):  # VGG's fc6; ONNX lacks this operator
                 program = program.run_decompositions({pooling: _adaptive_max_pool2d})
-            names = {"input_names": [metadata.input_name], "output_names": ["scores"]}
+            names = {"input_names": ["pixels"], "output_names": ["scores"]}
             # 18 is the lowest opset that this exporter writes without a conversion. ONNX Runtime 1.15 (2023) reads it.
             exported = torch.onnx.export(program, dynamo=True, **names, opset_version=18, verbose=False)
         except Exception as error:

@@ -14,24 +14,25 @@ from torch import nn
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.records import label_targets
+from mlickd.decoding import read_square
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.progress import progress
 from mlickd.runs import run_class_names, run_config
 
-from .exported_classifier import ExportedClassifier, read_photo
+from .exported_classifier import ExportedClassifier
 
 # The exported file runs on batches of these sizes, one after another.
 BATCH_SIZES = (1, 2, 5, 16)
 # Maximum difference of scores for equal pixels. ONNX Runtime computes sums in another order than PyTorch.
 PIXEL_TOLERANCE = 1e-4
-# Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. Single scores differ more.
+# Mean difference of scores for photos that Pillow resizes; their pixels differ by rounding. Single scores differ more.
 PILLOW_TOLERANCE = 2e-3
 # Fraction of threshold decisions that may differ; one decision may always differ.
 DECISION_TOLERANCE = 0.005
 
 _PYTORCH, _SAME_PIXELS = "PyTorch, as in an evaluation", "the file, the same pixels"
-_BY_PILLOW = "the file, photos read by Pillow only"
+_AS_PREDICT = "the file, photos read as `mlickd predict` reads them"
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def records_to_check(
 def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, records: Sequence[dict]) -> list[Parity]:
     """Compare an exported file with its model in PyTorch.
 
-    PyTorch's scores are the scores of an evaluation. The file receives the same pixels, and also the pixels that Pillow
-    reads (:func:`read_photo`).
+    PyTorch's scores are the scores of an evaluation. The file receives the same pixels, and also the pixels that
+    ``mlickd predict`` reads (:func:`mlickd.decoding.read_square`).
 
     Args:
         cfg: configuration of the run.
@@ -93,12 +94,12 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
         records: records of photos; if all have ``labels``, the result has metrics.
 
     Returns:
-        PyTorch's scores, then the file's scores for the same pixels and for photos read by Pillow.
+        PyTorch's scores, then the file's scores for the same pixels and for photos as ``mlickd predict`` reads them.
 
     Raises:
         InputError: a photo cannot be read.
     """
-    scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _BY_PILLOW: []}
+    scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _AS_PREDICT: []}
     mapper = build_test_mapper(cfg)
     chunk_size = sum(BATCH_SIZES)
     for start in progress(range(0, len(records), chunk_size), "check", "batch"):
@@ -108,8 +109,8 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
             scores[_PYTORCH] += [output["image_scores"].numpy() for output in model(samples)]
         pixels = np.stack([sample["image"].numpy().transpose(1, 2, 0) for sample in samples])
         rgb = pixels if cfg.INPUT.FORMAT == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
-        by_pillow = np.stack([read_photo(record["file_name"], cfg.INPUT.SIZE_TEST) for record in chunk])
-        for title, views in ((_SAME_PIXELS, rgb), (_BY_PILLOW, by_pillow)):
+        squares = np.stack([read_square(record, cfg.INPUT.SIZE_TEST) for record in chunk])
+        for title, views in ((_SAME_PIXELS, rgb), (_AS_PREDICT, squares)):
             for batch in np.split(views, np.cumsum(BATCH_SIZES)[:-1]):
                 scores[title] += [*exported.scores_of_views(batch)] if len(batch) else []
     targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if all("labels" in record for record in records) else None

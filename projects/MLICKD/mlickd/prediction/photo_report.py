@@ -32,7 +32,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
     """
     photos: dict[str, None] = {}
     text = "".join(listed if STDIO in names else ())
-    paths = text.split("\0") if "\0" in text else map(str.strip, text.split("\n"))
+    paths = text.split("\0") if "\0" in text else [line.strip() for line in text.split("\n")]
     for name in names:
         found = list(filter(None, paths)) if name == STDIO else expand_path(name)
         if not found:

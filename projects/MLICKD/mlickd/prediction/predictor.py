@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from mlickd.decoding import RecordImage, max_reduction, upright_rgb
+from mlickd.decoding import read_square, upright_rgb
 from mlickd.errors import InputError
 from mlickd.export import load_exported
 from mlickd.export.hub_folder import find_hub_folder, load_hub_folder
@@ -161,7 +161,8 @@ class Predictor:
         """Return the class activation map (H, W) of each class, in units of the logits. It covers the whole photo.
 
         Raises:
-            InputError: the photo cannot be read, or the model has no maps (teacher, exported student, pooling ``fc``).
+            InputError: the photo cannot be read, or the model has no maps (teacher, exported student, own model,
+                pooling ``fc``).
         """
         if self.compute_maps is None:
             raise InputError("activation maps need the checkpoint of a student, not a teacher or an exported file")
@@ -186,14 +187,6 @@ class Predictor:
             return error if is_path else InputError(f"{name}: {error}")
 
 
-def _read_square(side: int, record: dict) -> np.ndarray:
-    """Return the (side, side, 3) uint8 RGB input of an exported student."""
-    file = RecordImage(record)
-    pixels, reduction = file.decode(max_reduction(file.height, file.width, side))
-    box = (0, 0, file.width / reduction, file.height / reduction)
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
-
-
 def load_model(
     source: str | os.PathLike[str],
     config: str | os.PathLike[str] | None = None,
@@ -202,7 +195,8 @@ def load_model(
     """Load a trained model, which reads and resizes photos like an evaluation.
 
     A teacher generates proposals and also returns ``regions``. An exported student gets pixels that differ by rounding,
-    because Pillow resizes them; it needs neither Detectron2 nor PyTorch.
+    because Pillow resizes them. An ``.onnx`` student needs neither Detectron2 nor PyTorch. A ``model.safetensors``
+    student needs PyTorch and timm.
 
     Examples:
         >>> from mlickd import load_model
@@ -234,9 +228,10 @@ def load_model(
         raise InputError(f"config {config}: {path} already has a configuration; leave out config, or name a checkpoint")
     if is_exported:
         exported = load_hub_folder(hub_folder) if hub_folder else load_exported(path)
-        names, default_thresholds = exported.class_names, lambda: (exported.thresholds, f"stored in {path}")
+        thresholds_from = f"{exported.metadata.thresholds_from} (from {path})"
+        names, default_thresholds = exported.class_names, lambda: (exported.thresholds, thresholds_from)
         parts = {
-            "read": partial(_read_square, exported.metadata.input_size),
+            "read": partial(read_square, side=exported.metadata.input_size),
             "run": lambda views: [(scores, None) for scores in exported.scores_of_views(np.stack(views))],
         }
     else:
@@ -258,7 +253,10 @@ def _given_thresholds(
         stored = read_thresholds(path)
         stored.check(path, names)
         return stored.thresholds, f"for each class, from {path}"
-    values = np.asarray(thresholds, dtype=np.float64)
+    try:
+        values = np.asarray(thresholds, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
     if values.shape not in ((), (len(names),)) or not ((values >= 0) & (values <= 1)).all():
         raise InputError(f"thresholds {thresholds}: give a number from 0 to 1, or one for each of {len(names)} classes")
     source = f"{float(values):g} for all classes" if values.ndim == 0 else "given for each class"

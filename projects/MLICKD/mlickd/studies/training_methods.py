@@ -16,8 +16,8 @@ from mlickd.errors import InputError
 
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
-# Names of students, without the names of the other folders of a seed.
-_NAME = re.compile(r"(?!(teacher|knowledge.*)$)\w[\w.-]*")
+# Names of students, without the names of the other folders of a seed. Legends leave out names that begin with "_".
+_NAME = re.compile(r"(?!(teacher|knowledge.*)$)[^\W_][\w.-]*")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from mlickd.errors import InputError
 from mlickd.files import write_atomic
-from mlickd.runs import training_metrics
+from mlickd.runs import multilabel_results_path, training_metrics
 
 from .image_results import printable_line
 
@@ -64,7 +64,8 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], dataset: str,
                 marked.add((start, stage))
         if evaluated and (last := [means[-1] for _, _, means in run if means][-1:]):
             panels[1].annotate(f"{last[0][1]:.1f}", last[0], (-8, 5), textcoords="offset points", color=color)
-    for axes, title in zip(panels, ("label loss (stage 1: total loss)", "mAP on the test dataset (%)"), strict=False):
+    titles = "label loss (stage 1: total loss)", f"mAP on {escape_mathtext(dataset)} (%)"
+    for axes, title in zip(panels, titles, strict=False):
         style_axes(axes, title, xlabel="iteration", xlim=(0, None))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), frameon=False)
     save_figure(figure, path)
@@ -77,12 +78,13 @@ def _stage_curves(folders: Sequence[str | Path], dataset: str) -> list[tuple[tup
     for folder in folders:
         losses, means = [], []
         metrics = training_metrics(folder)
+        # With several test datasets, keys start with the name of the dataset.
+        is_only_dataset = multilabel_results_path(folder, dataset).is_file()
         for iteration, values in metrics.items():
             loss = values.get("loss_label", values.get("total_loss"))
             if loss is not None:
                 losses.append((offset + iteration, loss))
-            # With several test datasets, keys start with the name of the dataset.
-            mean = values.get("multilabel/mAP", values.get(f"{dataset}/multilabel/mAP"))
+            mean = values.get(f"{dataset}/multilabel/mAP", values.get("multilabel/mAP") if is_only_dataset else None)
             if mean is not None:
                 means.append((offset + iteration, mean))
         stages.append(((offset, Path(folder).name), losses, means))

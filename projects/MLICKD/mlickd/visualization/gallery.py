@@ -16,7 +16,7 @@ from mlickd.files import write_atomic
 from mlickd.progress import progress
 
 from .image_results import ImageResult
-from .regions import top_regions
+from .regions import color_map, top_regions
 
 # Templates of the pages. They escape all values, and a missing value is an error.
 TEMPLATES = Environment(
@@ -80,14 +80,12 @@ def write_gallery(
     """
     side = LARGEST_SIDE * (MAX_IMAGES_AT_FULL_SIZE / max(len(results), MAX_IMAGES_AT_FULL_SIZE)) ** 0.5
     side = max(SMALLEST_SIDE, round(side))
-    photos, images = [], []
+    photos = []
     for result in progress(results, "gallery", "photo"):
         image = Image.fromarray(read_image(result.file_name))
         photos.append(_photo_data(result, class_names, image.size))
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        stream = io.BytesIO()
-        image.save(stream, "WEBP", quality=WEBP_QUALITY)
-        images.append(base64.b64encode(stream.getvalue()).decode())
+        photos[-1]["image"] = _encode(image, "WEBP", quality=WEBP_QUALITY)
     students, thresholds = list(results[0].students), thresholds or {}
     data = {
         "classes": list(class_names),
@@ -104,7 +102,6 @@ def write_gallery(
     page = TEMPLATES.get_template("gallery.html").render(
         title=title,
         data=data,
-        images=images,
         mean_average_precision=dict(mean_average_precision or {}),
         has_regions=any(result.regions is not None for result in results),
         has_maps=any(result.activations for result in results),
@@ -158,17 +155,16 @@ def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int
 
 
 def _map_data(cells: np.ndarray) -> dict:
-    """Return an (H, W) activation map, quantized to 256 steps from its lowest to its highest value."""
-    low, high = float(cells.min()), float(cells.max())
-    steps = np.rint((cells - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
-    return {
-        "height": cells.shape[0],
-        "width": cells.shape[1],
-        "low": round(low, 3),
-        "high": round(high, 3),
-        "mean": round(float(cells.mean()), 3),
-        "cells": base64.b64encode(steps.tobytes()).decode(),
-    }
+    """Return an (H, W) activation map as a PNG, with its lowest, highest and mean value."""
+    numbers = {"low": cells.min(), "high": cells.max(), "mean": cells.mean()}
+    return {"image": _encode(color_map(cells), "PNG"), **{name: round(float(x), 3) for name, x in numbers.items()}}
+
+
+def _encode(image: Image.Image, file_format: str, **options: int) -> str:
+    """Return an image file in Base64."""
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def _initial_region_threshold(photos: Sequence[Mapping]) -> float:

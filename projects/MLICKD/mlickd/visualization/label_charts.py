@@ -93,11 +93,12 @@ def draw_region_counts(
     axes = figure.subplots()
     positions, left = np.arange(len(order)), np.zeros(len(order))
     for per_class, start, end, color in zip(counts, edges, edges[1:], _SCORE_COLORS.values(), strict=False):
-        label = f"above {start:g}" if end == np.inf else f"{start:g} to {end:g}"
+        label = f"{start:g} or more" if end == np.inf else f"{start:g} to {end:g}"
         lengths = per_class[order] / num_images
         bars = axes.barh(positions, lengths, left=left, color=color, label=label)
         left += lengths
-    axes.bar_label(bars, labels=[f"best {score:.2f}" for score in best[order]], padding=4, fontsize=7)
+    texts = [f"best {best[category]:.2f}" if category in classes else "none" for category in order]
+    axes.bar_label(bars, labels=texts, padding=4, fontsize=7)
     axes.set_yticks(positions, [escape_mathtext(class_names[category]) for category in order], fontsize=8)
     limits = {"xlim": (0, 1.12 * (left.max(initial=0.0) or 1.0)), "ylim": (-0.6, len(order) - 0.4)}
     style_axes(axes, "", "x", xlabel=f"the teacher's regions per image, mean of {num_images}", **limits)

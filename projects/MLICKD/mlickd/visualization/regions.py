@@ -80,11 +80,16 @@ def draw_regions(
 
 
 def draw_activation_map(image: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Blend an image (H, W, 3) uint8 RGB with a class activation map (h, w): orange above 0, blue below 0."""
-    smooth = Image.fromarray(cells.astype(np.float32)).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
-    values = np.asarray(smooth)[..., None] / max(float(np.abs(cells).max()), 1e-12)
-    weights = np.clip(np.abs(values), 0, 1) * MAP_OPACITY
-    return np.rint(image * (1 - weights) + np.where(values > 0, *MAP_COLORS) * weights).astype(np.uint8)
+    """Blend an image (H, W, 3) uint8 RGB with a class activation map (h, w), see :func:`color_map`."""
+    photo = Image.fromarray(image).convert("RGBA")
+    photo.alpha_composite(color_map(cells).resize(photo.size, Image.Resampling.BICUBIC))
+    return np.asarray(photo.convert("RGB"))
+
+
+def color_map(cells: np.ndarray) -> Image.Image:
+    """Return a class activation map (h, w) as RGBA: orange above 0, blue below 0, larger values less transparent."""
+    alpha = 255 * MAP_OPACITY * np.abs(cells) / (np.abs(cells).max() or 1)
+    return Image.fromarray(np.dstack([np.where(cells[..., None] > 0, *MAP_COLORS), np.rint(alpha)]).astype(np.uint8))
 
 
 @cache

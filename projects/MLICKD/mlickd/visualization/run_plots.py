@@ -144,7 +144,7 @@ def write_run_plots(
         "title": f"Plots of {dataset_name}",
         "plots": plots,
         "missing": missing,
-        "style": inline_file("plots.css"),
+        "style": inline_file("gallery.css"),
     }
     page = TEMPLATES.get_template(PAGE).render(values)
     write_atomic(Path(output_dir) / PAGE, page, "give another folder")

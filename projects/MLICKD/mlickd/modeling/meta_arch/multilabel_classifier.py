@@ -157,7 +157,13 @@ class ClassifierWithActivationMaps(nn.Module):
     """A trained classifier that also returns its :meth:`ClassifierHead.activation_maps`."""
 
     def __init__(self, model: MultiLabelClassifier):
+        """
+        Raises:
+            InputError: the model has another ``forward`` or another kind of head.
+        """
         super().__init__()
+        if type(model).forward is not MultiLabelClassifier.forward or not isinstance(model.head, ClassifierHead):
+            raise InputError(f"activation maps need a MultiLabelClassifier with its head, not {type(model).__name__}")
         self.model = model
         self.train(model.training)
 

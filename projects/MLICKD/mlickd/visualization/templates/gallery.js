@@ -136,26 +136,15 @@ function buildFilters() {
 
 // Photos and their overlays.
 
-// Images follow this script in the file, and the browser may still be loading them. An image is complete if another
-// element follows it.
-function showImage(image, index) {
-  const source = document.getElementById(`image-${index}`);
-  if (source && (document.readyState !== "loading" || source.nextElementSibling)) {
-    image.src = `data:image/webp;base64,${source.textContent}`;
-  } else {
-    setTimeout(showImage, 30, image, index);
-  }
-}
-
 function frameOf(index) {
   const photo = page.photos[index];
-  const image = element("img", { width: photo.width, height: photo.height, decoding: "async" });
+  const source = `data:image/webp;base64,${photo.image}`;
+  const image = element("img", { src: source, width: photo.width, height: photo.height, decoding: "async" });
   const frame = element("span", { className: "frame" }, image, element("span", { className: "regions" }));
   frame.dataset.index = index;
   frame.style.setProperty("--ratio", photo.width / photo.height);
   frame.style.aspectRatio = `${photo.width} / ${photo.height}`;
   drawRegions(frame);
-  showImage(image, index);
   return frame;
 }
 
@@ -326,20 +315,6 @@ function listOf(photo, student) {
   return element("section", { className: "list" }, element("h3", { textContent: page.students[student] }), element("ul", {}, ...rows));
 }
 
-// Orange for values above 0, blue for values below 0. Larger values are less transparent.
-function drawMap(map) {
-  const steps = Uint8Array.from(atob(map.cells), (character) => character.charCodeAt(0));
-  const canvas = element("canvas", { width: map.width, height: map.height, className: "map" });
-  const pixels = new ImageData(map.width, map.height);
-  const largest = Math.max(Math.abs(map.low), Math.abs(map.high)) || 1;
-  steps.forEach((step, cell) => {
-    const value = map.low + ((map.high - map.low) * step) / 255;
-    pixels.data.set([...(value > 0 ? [255, 120, 0] : [0, 90, 255]), (200 * Math.abs(value)) / largest], 4 * cell);
-  });
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return canvas;
-}
-
 function renderLarge() {
   large.hidden = state.photo === null;
   cards.hidden = count.hidden = !large.hidden;
@@ -362,13 +337,11 @@ function renderLarge() {
   const caption = element("figcaption", {});
   const map = state.map && photo.maps[state.map.student]?.[state.map.category];
   if (map) {
-    const canvas = drawMap(map);
-    frame.querySelector("img").after(canvas);
-    const about = [name(state.map.category), ` ${page.students[state.map.student].toLowerCase()}: `];
-    caption.append("Class activation map of ", ...about);
-    caption.append(`cells from ${map.low.toFixed(2)} to ${map.high.toFixed(2)}, mean ${map.mean.toFixed(2)}.`);
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", caption.textContent);
+    const student = page.students[state.map.student].toLowerCase();
+    caption.append(`Where the ${student} student sees `, name(state.map.category));
+    caption.append(`. Values from ${map.low.toFixed(2)} to ${map.high.toFixed(2)}, mean ${map.mean.toFixed(2)}.`);
+    const layer = { className: "map", src: `data:image/png;base64,${map.image}`, alt: caption.textContent };
+    frame.querySelector("img").after(element("img", layer));
   }
   const labels = photo.labels && photo.labels.flatMap((category, number) => [number ? ", " : "", name(category)]);
   const verdict = outcome(photo, state.category);
