@@ -53,6 +53,8 @@ def test_asymmetric_loss(n: int, c: int, positive: float, negative: float, clip:
 
 
 def test_scores_of_zero_and_one_are_clamped() -> None:
-    scores = torch.tensor([[0.0, 1.0, 1.0 + 1e-6]])
+    scores = torch.tensor([[0.0, 1.0, 1.0 + 1e-6]], requires_grad=True)
     loss = image_level_binary_cross_entropy(scores, torch.tensor([[1.0, 0.0, 1.0]]))
     assert loss.item() == pytest.approx(-2 * np.log(1e-4) - np.log(1 - 1e-4), rel=1e-3)
+    loss.backward()
+    assert scores.grad[0].tolist() == pytest.approx([-1e4, 1e4, -1], rel=1e-3), "a missed class is still learned"

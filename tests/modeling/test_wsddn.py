@@ -133,6 +133,8 @@ def test_context_is_mixed_into_image_scores_and_has_its_own_loss() -> None:
     assert losses["loss_image"] == mil_losses["loss_image"]
     loss = -np.where(y == 1, np.log(p), np.log(1 - p))[y >= 0].sum() / 2
     assert losses["loss_context"].item() == pytest.approx(loss, rel=1e-4)
+    without = heads.predict_regions({"conv5": maps}, [proposals[0], make_proposals(0, 1)]).image_scores()
+    np.testing.assert_allclose(without[1].detach().numpy(), p[1], rtol=1e-4)
 
 
 def test_features_of_regions_and_the_mean_of_the_map_are_normalized_and_the_context_is_centered() -> None:
