@@ -38,7 +38,7 @@ test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-kill: $(INSTALLED)  ## Kill training at random moments, resume it and compare the results (KILLS=20)
-	OMP_NUM_THREADS=1 KILLS=$(KILLS) $(BIN)/python -m pytest --timeout 3600 tests/stress $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=projects/MLICKD:tests $(BIN)/python tests/stress/kill_and_resume.py --kills $(KILLS)
 
 test-min:  ## Run the tests with the oldest versions that pyproject.toml allows (best with PYTHON=python3.10)
 	$(PYTHON) -m venv --clear $(VENV_MIN)
