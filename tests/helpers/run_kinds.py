@@ -43,6 +43,14 @@ class RunKinds:
         write_random_boxes(kinds.test_proposals, "tiny_test", seed=2)
         return kinds
 
+    @classmethod
+    def open(cls, folder: Path) -> RunKinds:
+        """Return the files that `create` wrote, perhaps in another process, and set DETECTRON2_DATASETS."""
+        os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
+        made = folder / "made"
+        scenes = CachedScenes(made, made / "model_final.pth", made / "proposals")
+        return cls(scenes, made / "cache", made / "test_proposals")
+
     def config(self, kind: str, output: Path, *options: object) -> CfgNode:
         """Return the configuration of a run of one of `KINDS`, complete and frozen."""
         proposals = ["DATASETS.PROPOSALS.TRAIN_FILES", (str(self.scenes.proposals),)]
