@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile
 
-from mlickd.decoding import RecordImage, image_size, read_image
+from mlickd.data.mapper import MultiLabelMapper
+from mlickd.data.views import View
+from mlickd.decoding import RecordImage, image_size, read_image, read_square
 from mlickd.errors import InputError
 
 COLORS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -155,3 +157,19 @@ def test_files_that_are_not_images_are_named(tmp_path: Path) -> None:
             read_image(tmp_path / name)
     with pytest.raises(InputError, match=r"uint8"):
         RecordImage({"pixels": np.zeros((4, 4))})
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(64, 48), (640, 480), (517, 389)], ids=str)
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_an_exported_student_reads_the_pixels_of_an_evaluation(tmp_path: Path, size, suffix, orientation) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    record = {"file_name": str(tmp_path / f"photo.{suffix}"), "image_id": 0}
+    width, height = size
+    noise = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(record["file_name"], exif=exif, quality=90)
+    expected = MultiLabelMapper()(record, View(48))["image"].numpy().transpose(1, 2, 0)
+    found = read_square(record, 48)
+    assert found.shape == (48, 48, 3) and found.dtype == np.uint8
+    assert np.abs(found.astype(int) - expected).max() <= 2

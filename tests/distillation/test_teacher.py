@@ -12,8 +12,9 @@ from scipy.special import softmax
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
 from mlickd.distillation.teacher import average_streams
-from mlickd.distillation.teacher_config import load_teacher_config
+from mlickd.distillation.teacher_config import check_teacher, load_teacher_config
 from mlickd.errors import InputError
+from mlickd.modeling.backbone import VGG
 from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions, region_scores
 
@@ -62,7 +63,18 @@ def test_with_both_views_an_image_and_its_mirror_image_have_equal_scores(tmp_pat
 )
 def test_a_teacher_that_does_not_match_is_named(teacher: Path, options: tuple, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_teacher_config(student_config(teacher, "feature", *options))
+        cfg = student_config(teacher, "feature", *options)
+        check_teacher(cfg, load_teacher_config(cfg), KnowledgeRequest())
+
+
+def test_a_teacher_with_padded_maps_is_refused_by_distillers_of_features(teacher: Path, monkeypatch) -> None:
+    monkeypatch.setattr(VGG, "size_divisibility", 48)  # like an FPN
+    cfg = student_config(teacher, "feature")
+    teacher_cfg = load_teacher_config(cfg)
+    check_teacher(cfg, teacher_cfg, KnowledgeRequest())
+    for request in (KnowledgeRequest(("conv5",)), KnowledgeRequest((), (("features", "conv5"),))):
+        with pytest.raises(InputError, match="64 pixels .*INPUT.SIZE_TEST.* multiple of 48"):
+            check_teacher(cfg, teacher_cfg, request)
 
 
 def test_an_incomplete_teacher_stops_the_run(teacher: Path, tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["MODEL.BACKBONE.NAME", "build_nothing"], None, "MODEL.BACKBONE.NAME"),
         ("cls", ["SOLVER.OPTIMIZER", "LION"], None, "SOLVER.OPTIMIZER"),
         ("cls", ["SOLVER.BASE_LR", "1e999"], None, "SOLVER.BASE_LR"),
+        ("cls", ["SOLVER.NESTEROV", True, "SOLVER.MOMENTUM", 0.0], None, "SOLVER.MOMENTUM"),
+        ("cls", ["SOLVER.WEIGHT_DECAY_BIAS", "x"], None, "SOLVER.WEIGHT_DECAY_BIAS"),
+        ("cls", ["OUTPUT_DIR", ""], None, "OUTPUT_DIR"),
+        ("cls", ["DATASETS.TRAIN", (2012,)], None, "DATASETS.TRAIN"),
         ("cls", ["SOLVER.GRAD_ACCUM_STEPS", 1000], None, "SOLVER.GRAD_ACCUM_STEPS"),
         ("cls", ["SEED", 2**32], None, "SEED"),
         ("cls", ["MODEL.DEVICE", "nothing"], None, "MODEL.DEVICE"),
@@ -263,7 +267,7 @@ def test_a_recorded_run_continues_in_its_folder(tiny_scenes: Path, tmp_path: Pat
     assert cfg.OUTPUT_DIR == str(tmp_path / "distilled"), "the stage is appended to it"
     assert cfg.MODEL.WEIGHTS == str(tmp_path / "distilled" / "start.pth")
     monkeypatch.chdir(folder)
-    resolve_run_config(cfg, "config.yaml", given=[], eval_only=False)
+    resolve_run_config(cfg, "other.yaml,config.yaml", given=[], eval_only=False)
     assert os.path.realpath(cfg.OUTPUT_DIR) == str(folder.parent)
 
 

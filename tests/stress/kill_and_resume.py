@@ -126,7 +126,7 @@ def finish(process: int, log: Path) -> None:
 
 def read_results(output: Path) -> dict[str, object]:
     """Return the results in the folder of a run by name, without `VARIABLE`, and with all values of checkpoints."""
-    for path in output.glob("*.previous.pth"):
+    for path in output.glob("*.previous*.pth"):
         path.unlink()  # of a run that was killed between its first checkpoint and `last_checkpoint`, and began again
     results: dict[str, object] = {path.name: content_digest(path) for path in sorted(output.glob("*.pth"))}
     # Losses are smoothed over the iterations of one process, so only their names can be compared.

@@ -71,5 +71,5 @@ def test_wrong_methods_are_named(names: list[str], text: str, message: str, tmp_
 
 @pytest.mark.parametrize("name", ["teacher", "knowledge-2", "a/b"])
 def test_methods_do_not_have_the_names_of_other_folders(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"--method-file {name}"):
+    with pytest.raises(InputError, match=f"method {name}"):
         choose_methods(CONFIGS / "scenes", [], {name: [tmp_path / "mine.yaml"]}, train="scenes_train", options=())

@@ -44,7 +44,7 @@ def find_config(path: str | os.PathLike[str], *, in_any_folder: bool = False) ->
 
 def split_config_files(text: str) -> list[str]:
     """Return the paths of configuration files, which commas separate. Later files replace values of earlier ones."""
-    return re.split(r"(?<=ml),", text)  # after .yaml or .yml, because names of folders may contain commas
+    return re.split(r"(?<=\.yaml),|(?<=\.yml),", text)  # because names of folders may contain commas
 
 
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:

@@ -1,6 +1,7 @@
 """Train or evaluate the teacher, the baseline, or a stage of distillation."""
 
 import argparse
+import os
 import time
 
 from detectron2.config import CfgNode
@@ -13,6 +14,7 @@ from mlickd.engine import Trainer, load_initial_weights
 from mlickd.engine.process_setup import set_up_process
 from mlickd.engine.processes import launch
 from mlickd.engine.run_config import load_checked_config
+from mlickd.files import write_atomic
 
 EPILOG = """\
 examples:
@@ -45,6 +47,8 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
         load_initial_weights(cfg, model)
         evaluators = [Trainer.build_evaluator(cfg, name, checkpoint=cfg.MODEL.WEIGHTS) for name in cfg.DATASETS.TEST]
         Trainer.test(cfg, model, evaluators)
+        if comm.is_main_process():  # reports have its digest
+            write_atomic(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump(), "make room, and repeat the command")
         if cfg.TEST.AUG.ENABLED:
             Trainer.test_with_TTA(cfg, model)
         return

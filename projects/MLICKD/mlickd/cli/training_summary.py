@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from mlickd.config_files import split_config_files
 from mlickd.data.build import model_class
 from mlickd.runs import STUDENT_CHECKPOINT
 
@@ -54,7 +55,8 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
         # Stage 2 starts from the result of stage 1, so it must not have the initial weights of stage 1.
         others = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
         # The configuration in the folder of a resumed run has the folder and schedule of stage 1.
-        if os.path.abspath(config_file) == os.path.abspath(os.path.join(cfg.OUTPUT_DIR, "config.yaml")):
+        own = os.path.abspath(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
+        if own in map(os.path.abspath, split_config_files(config_file)):
             return "repeat the first command of stage 1, with --kd-stage prediction and without MODEL.WEIGHTS"
         return shlex.join([*train, config_file, "--kd-stage", "prediction", *processes, *others])
     return shlex.join(["mlickd", "predict", "PHOTOS", "--model", cfg.OUTPUT_DIR])

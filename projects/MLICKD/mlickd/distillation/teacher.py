@@ -11,7 +11,6 @@ from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, Instances
 
-from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions, pooler_arguments
@@ -36,16 +35,9 @@ class FrozenTeacher:
             request: features and maps to compute in addition to the logits of all regions.
 
         Raises:
-            InputError: the teacher's checkpoint does not fit its configuration, a layer is missing, or the backbone
-                pads images of the teacher's size.
+            InputError: the teacher's checkpoint does not fit its configuration, or a layer is missing.
         """
         self.model = build_model(teacher_cfg)
-        size, divisor = teacher_cfg.INPUT.SIZE_TEST, max(self.model.backbone.size_divisibility, 1)
-        if size % divisor:  # a student has no padding
-            raise InputError(
-                f"KD.TEACHER.WEIGHTS: the backbone of the teacher pads images of {size} pixels (INPUT.SIZE_TEST in its "
-                f"config.yaml) to a multiple of {divisor}; train it with such a size"
-            )
         load_checkpoint(self.model, teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
         self.model.eval().requires_grad_(False)
         logger.info("Teacher: %s, at %d pixels", teacher_cfg.MODEL.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)

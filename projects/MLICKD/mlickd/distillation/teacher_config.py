@@ -1,4 +1,4 @@
-"""The configuration of the teacher."""
+"""The configuration of the teacher, and the check that it fits a distillation."""
 
 import os
 
@@ -10,6 +10,9 @@ from mlickd.data.build import model_class
 from mlickd.data.catalog import check_run_classes
 from mlickd.errors import InputError
 from mlickd.files import require_file
+from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
+
+from .knowledge_request import KnowledgeRequest
 
 
 def load_teacher_config(cfg: CfgNode) -> CfgNode:
@@ -22,8 +25,7 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
         The frozen configuration, with the path of the teacher's checkpoint in ``MODEL.WEIGHTS``.
 
     Raises:
-        InputError: the file is missing, does not configure a teacher, or the teacher has other classes, or was trained
-            with proposals of another method.
+        InputError: the file is missing, does not configure a teacher, or has another number of classes.
     """
     weights = cfg.KD.TEACHER.WEIGHTS
     if not weights:
@@ -38,14 +40,6 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
             f"KD.TEACHER.WEIGHTS: {path} is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; use a "
             f"detector with {cfg.MODEL.NUM_CLASSES} classes, like the student"
         )
-    for name in cfg.DATASETS.TRAIN:
-        check_run_classes(weights, "KD.TEACHER.WEIGHTS", name)
-    ours, theirs = cfg.DATASETS.PROPOSALS, teacher_cfg.DATASETS.PROPOSALS
-    if ours.METHOD != theirs.METHOD and not ours.TRAIN_FILES and not theirs.TRAIN_FILES:
-        raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {ours.METHOD}: the teacher {weights} has learned from {theirs.METHOD}; set the "
-            "key to it, or name proposals in DATASETS.PROPOSALS.TRAIN_FILES"
-        )
     model.WEIGHTS = weights
     # The checkpoint replaces all initial weights, so do not download them.
     model.BACKBONE.WEIGHTS = ""
@@ -53,3 +47,35 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
     model.DEVICE = cfg.MODEL.DEVICE
     teacher_cfg.freeze()
     return teacher_cfg
+
+
+def check_teacher(cfg: CfgNode, teacher_cfg: CfgNode, request: KnowledgeRequest | None) -> None:
+    """Check that a teacher fits the data and, if it will run, its checkpoint and the size of its images.
+
+    Args:
+        cfg: configuration of the distillation.
+        teacher_cfg: result of :func:`load_teacher_config`.
+        request: what the teacher computes; None if it does not run, because a cache has its outputs.
+
+    Raises:
+        InputError: the teacher has other classes, was trained with proposals of another method, its checkpoint is
+            missing, corrupt or of another model, or its maps have padding, which the student's maps do not have.
+    """
+    weights, ours, theirs = teacher_cfg.MODEL.WEIGHTS, cfg.DATASETS.PROPOSALS, teacher_cfg.DATASETS.PROPOSALS
+    for name in cfg.DATASETS.TRAIN:
+        check_run_classes(weights, "KD.TEACHER.WEIGHTS", name)
+    if ours.METHOD != theirs.METHOD and not ours.TRAIN_FILES and not theirs.TRAIN_FILES:
+        raise InputError(
+            f"DATASETS.PROPOSALS.METHOD {ours.METHOD}: the teacher {weights} has learned from {theirs.METHOD}; set the "
+            "key to it, or name proposals in DATASETS.PROPOSALS.TRAIN_FILES"
+        )
+    if request is None:
+        return
+    model = model_blueprint(teacher_cfg)
+    check_checkpoint(model, weights, "KD.TEACHER.WEIGHTS")
+    size, divisor = teacher_cfg.INPUT.SIZE_TEST, max(model.backbone.size_divisibility, 1)
+    if (request.region_layers or request.maps) and size % divisor:
+        raise InputError(
+            f"KD.TEACHER.WEIGHTS {weights}: distillers of features need maps without padding, but this backbone pads "
+            f"{size} pixels (INPUT.SIZE_TEST of the teacher) to a multiple of {divisor}; train the teacher with one"
+        )

@@ -11,7 +11,8 @@ from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import check_run_classes, dataset_records
 from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
-from mlickd.distillation.teacher_config import load_teacher_config
+from mlickd.distillation.knowledge_request import KnowledgeRequest
+from mlickd.distillation.teacher_config import check_teacher, load_teacher_config
 from mlickd.errors import InputError
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
@@ -48,11 +49,10 @@ def check_inputs(
             if needs_proposals(cfg, training=training):
                 open_proposals(cfg, name).check(records)
     _check_weights(cfg, model, eval_only, resume)
-    if teacher_cfg and cfg.KD.CACHE:
-        return teacher_cfg, build_knowledge_source(cfg, teacher_cfg)
-    if teacher_cfg:  # the trainer loads a live teacher in each process
-        check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
-    return teacher_cfg, None
+    if teacher_cfg:
+        check_teacher(cfg, teacher_cfg, None if cfg.KD.CACHE else KnowledgeRequest.for_stage(cfg))
+    # The trainer loads a live teacher in each process.
+    return teacher_cfg, build_knowledge_source(cfg, teacher_cfg) if teacher_cfg and cfg.KD.CACHE else None
 
 
 def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:

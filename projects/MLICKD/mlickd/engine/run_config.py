@@ -117,7 +117,7 @@ def load_cache_config(
 
 
 def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
-    """If ``config_file`` is the ``config.yaml`` of a run, set the folder of the run and its checkpoint.
+    """If a configuration file is the ``config.yaml`` of a run, set the folder of the run and its checkpoint.
 
     ``OUTPUT_DIR`` becomes the folder of the run and, in an evaluation, ``MODEL.WEIGHTS`` its checkpoint. The file's own
     values cannot be used: its ``MODEL.WEIGHTS`` is the checkpoint that training started from, and its ``OUTPUT_DIR``
@@ -125,18 +125,19 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
 
     Args:
         cfg: configuration with the options of the command line, changed in place.
-        config_file: path of its file.
+        config_file: its files, separated by commas.
         given: keys that the command line sets; they keep their values.
         eval_only: the run only evaluates.
 
     Raises:
-        InputError: the command evaluates stage 1 of a distillation.
+        InputError: the command evaluates stage 1 of a distillation, or names two runs.
     """
-    folder, name = os.path.split(config_file)
-    folder = folder or "."
-    checkpoints = ("model_final.pth", STUDENT_CHECKPOINT, "last_checkpoint")
-    if name != "config.yaml" or not any(os.path.isfile(os.path.join(folder, file)) for file in checkpoints):
+    folders = list(filter(None, map(folder_of_run, split_config_files(config_file))))
+    if not folders:
         return
+    if len(folders) > 1:
+        raise InputError(f"--config-file {config_file}: give the config.yaml of one run only")
+    (folder,) = folders
     stage = cfg.KD.STAGE
     if eval_only:
         check_has_learned(cfg, f"--config-file {config_file}")
@@ -148,6 +149,15 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
         # finalize_config appends the stage.
         appends_stage = not eval_only and os.path.basename(os.path.abspath(folder)) == stage
         cfg.OUTPUT_DIR = os.path.normpath(os.path.join(folder, os.pardir)) if appends_stage else folder
+
+
+def folder_of_run(file: str) -> str:
+    """Return the folder of a run that has a checkpoint, given its ``config.yaml``; empty for any other file."""
+    folder, name = os.path.split(file)
+    folder = folder or "."
+    checkpoints = ("model_final.pth", STUDENT_CHECKPOINT, "last_checkpoint")
+    is_run = name == "config.yaml" and any(os.path.isfile(os.path.join(folder, name)) for name in checkpoints)
+    return folder if is_run else ""
 
 
 def finalize_config(
@@ -205,7 +215,7 @@ def finalize_config(
 
     remedy = "train it first or give another path"
     if eval_only:
-        check_has_learned(cfg, "--eval-only")
+        check_has_learned(cfg, cfg.OUTPUT_DIR)
         checkpoint = use_student(cfg)
         cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS or os.path.join(cfg.OUTPUT_DIR, checkpoint)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")

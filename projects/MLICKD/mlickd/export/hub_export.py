@@ -101,7 +101,7 @@ def _test_results(cfg: CfgNode, run: str) -> dict | None:
     report = {key: report[key] for key in ("metrics", "per_class", "counts", "protocol")}
     if report["metrics"]["mAP"] is None:  # no test photo has a label
         return None
-    resampled = bootstrap_metrics(found.scores, found.targets, ap=cfg.TEST.AVERAGE_PRECISION)
+    resampled = bootstrap_metrics(found.scores, found.targets, ap=cfg.TEST.AVERAGE_PRECISION, only_ap=True)
     for row, values in zip(report["per_class"].values(), resampled["AP"].T, strict=True):
         row["interval"] = [100 * end for end in percentile_interval(values)]
     report["mAP_interval"] = [100 * end for end in percentile_interval(resampled["mAP"])]

@@ -90,7 +90,7 @@ class Model:
         scores = read_scores(str(self.report_path.with_name(SCORES_FILE)))
         order = np.argsort(scores.image_ids)  # so that all models have the same images in each resample
         arrays, ap = (scores.scores[order], scores.targets[order]), self.report["protocol"]["ap"]
-        return 100 * bootstrap_metrics(*arrays, ap=ap)["mAP"]
+        return 100 * bootstrap_metrics(*arrays, ap=ap, only_ap=True)["mAP"]
 
     @property
     def seconds(self) -> float | None:

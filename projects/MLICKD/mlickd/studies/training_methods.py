@@ -108,14 +108,14 @@ def choose_methods(
     available = {BASELINE: [configs / "cls.yaml"], DISTILLED: [configs / "kd.yaml"]}
     common = load_config(str(available[DISTILLED][0]), list(options))
     for name, paths in files.items():
-        if not _NAME.fullmatch(name):
-            raise InputError(f"--method-file {name}: use another name, without / or spaces")
         # Links are not resolved, because _BASE_ is relative to the folder of the link.
         available[name] = [*available[DISTILLED], *(path.parent.resolve() / path.name for path in paths)]
     methods = []
     for name in names or available:
         if name not in available or list(names).count(name) > 1:
             raise InputError(f"--methods {name}: give names from {', '.join(available)}, each once")
+        if not _NAME.fullmatch(name):
+            raise InputError(f"method {name}: use another name, without / or spaces")
         methods.append(load_method(name, available[name], options, train, common if name in files else None))
     for method in methods:
         datasets = method.cfg.DATASETS

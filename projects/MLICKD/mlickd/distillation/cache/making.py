@@ -21,9 +21,8 @@ from mlickd.data.workers import pack_batch, set_up_worker
 from mlickd.distillation.knowledge import TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher
-from mlickd.distillation.teacher_config import load_teacher_config
+from mlickd.distillation.teacher_config import check_teacher, load_teacher_config
 from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
 from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout, write_shard
 
@@ -66,7 +65,7 @@ def make_cache(
     mirrored &= not cfg.KD.TEACHER.FLIP or bool(request.region_layers or request.maps)
     kept = {"mirrored": mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal", "batch_size": batch_size}
     teacher_cfg = load_teacher_config(cfg)
-    check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
+    check_teacher(cfg, teacher_cfg, request)
     settings = {}
     for name in training_datasets(cfg):
         records = dataset_records(name, boxes=False)

@@ -163,7 +163,9 @@ class ClassifierWithActivationMaps(nn.Module):
         """
         super().__init__()
         if type(model).forward is not MultiLabelClassifier.forward or not isinstance(model.head, ClassifierHead):
-            raise InputError(f"activation maps need a MultiLabelClassifier with its head, not {type(model).__name__}")
+            raise InputError(
+                f"activation maps need the forward and the head of MultiLabelClassifier, not of {type(model).__name__}"
+            )
         self.model = model
         self.train(model.training)
 
