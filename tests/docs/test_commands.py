@@ -157,7 +157,6 @@ def write_world(monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(next(Path("photos").iterdir()), "photo.jpg")
     shutil.copytree(data / "images", "album")
     shutil.copy(data / "labels_train.csv", "album.csv")
-    Path("fitnets.yaml").write_text('_BASE_: ["configs/scenes/kd.yaml", "configs/methods/fitnets.yaml"]\n')
     for page in PAGES:
         text = read_page(page).replace("model_0000149", "model_final")
         for name, content in re.findall(r"^ +(?:#|cat >) (\w+\.yaml).*\n((?: +[A-Z_]+:.*\n)+)", text, re.MULTILINE):
