@@ -39,14 +39,21 @@ KEYS = {key for entries in SECTIONS.values() for entry in entries for key in ent
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
 NOTEBOOK = "projects/MLICKD/notebooks/walkthrough.ipynb"
-# Files of the repository, and the page that shows them.
-SHOWN = {"projects/MLICKD/mlickd/config.py": CONFIGURATION, NOTEBOOK: "walkthrough.ipynb"}
-for file in DOCS.glob("*.md"):
-    text = file.read_text(encoding="utf-8")
-    SHOWN.update(dict.fromkeys(re.findall(r'include\("(.+)"\)', text), file.name))
-    for arguments in re.findall(r"<!-- results\((.*?)\) -->", text, re.DOTALL):
-        names = re.findall(r'(\w+)="', arguments)
-        SHOWN.update({f"projects/MLICKD/results/{name}.json": file.name for name in names})
+
+
+def shown_files() -> dict[str, str]:
+    """Return the files of the repository that pages show, each with the name of its page."""
+    shown = {"projects/MLICKD/mlickd/config.py": CONFIGURATION, NOTEBOOK: "walkthrough.ipynb"}
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        shown.update(dict.fromkeys(re.findall(r'include\("(.+)"\)', text), page.name))
+        for arguments in re.findall(r"<!-- results\((.*?)\) -->", text, re.DOTALL):
+            names = re.findall(r'(\w+)="', arguments)
+            shown.update({f"projects/MLICKD/results/{name}.json": page.name for name in names})
+    return shown
+
+
+SHOWN = shown_files()
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -275,8 +275,13 @@ def test_an_evaluation_ignores_mixed_precision_and_the_division_of_a_batch(tiny_
     keys = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float16", "SOLVER.IMS_PER_BATCH", "5"]
     path = record_run(tmp_path / "run", *keys, base="scenes/cls.yaml", files=("model_final.pth",))
     cfg = load_config(str(path), [])
+    with pytest.raises(InputError, match="SOLVER.IMS_PER_BATCH 5"):
+        finalize_config(cfg.clone(), processes=2)
+    with pytest.raises(InputError, match="SOLVER.AMP.DTYPE"):
+        finalize_config(cfg.clone(), processes=1)
     resolve_run_config(cfg, str(path), given=[], eval_only=True)
     finalize_config(cfg, eval_only=True, processes=2)
+    assert cfg.MODEL.WEIGHTS == str(path.with_name("model_final.pth"))
 
 
 def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def bootstrap_metrics(
         scores, targets, threshold, topk, ap: see :func:`multilabel_metrics`.
         resamples: B, at least 1.
         seed: seed of the random numbers.
-        only_ap: compute only ``mAP`` and ``AP``, in a third of the time.
+        only_ap: compute only ``mAP`` and ``AP``, in about half of the time.
 
     Returns:
         (B,) float64 fractions by name; (B, C) for ``AP``.

@@ -71,10 +71,8 @@ def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module
     backbone, head, side, classes = model.backbone, model.head, cfg.INPUT.SIZE_TEST, cfg.MODEL.NUM_CLASSES
     if not isinstance(backbone, TimmBackbone) or head.in_feature != FINAL or cfg.INPUT.FORMAT != "RGB":
         return None, {}
-    images, arguments = (
-        torch.rand(2, 3, side, side),
-        {"global_pool": {"average": "avg"}.get(head.pooling, head.pooling)},
-    )
+    arguments = {"global_pool": {"average": "avg"}.get(head.pooling, head.pooling)}
+    images = torch.rand(2, 3, side, side)
     try:
         network = timm.create_model(cfg.MODEL.TIMM.NAME, num_classes=classes, **arguments).eval()
         network.load_state_dict({**network.state_dict(), **backbone.model.state_dict()})

@@ -39,7 +39,7 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
     """Return ``KD.FEATURE.LAYERS`` as pairs (teacher's layer, student's layer).
 
     Raises:
-        InputError: an entry is not ``teacher:student``, or there is no entry.
+        InputError: an entry is not ``teacher:student``, or the list is empty.
     """
     pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
     if not pairs or any(len(pair) != 2 for pair in pairs):
