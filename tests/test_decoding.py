@@ -14,6 +14,7 @@ from mlickd.data.mapper import MultiLabelMapper
 from mlickd.data.views import View
 from mlickd.decoding import RecordImage, image_size, read_image, read_square
 from mlickd.errors import InputError
+from mlickd.safe_images import TURNS
 
 COLORS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 KINDS = {
@@ -57,6 +58,13 @@ def test_images_equal_those_of_detectron2(tmp_path: Path, suffix: str) -> None:
         expected = detection_utils.read_image(str(save(path, Image.fromarray(COLORS), turn)), "RGB")
         np.testing.assert_array_equal(read_image(path), expected)
         assert image_size(path) == expected.shape[:2]
+
+
+def test_a_tiff_is_turned_once(tmp_path: Path) -> None:
+    for turn, transpose in TURNS.items():
+        path = save(tmp_path / "a.tif", Image.fromarray(COLORS), turn)
+        np.testing.assert_array_equal(read_image(path), np.asarray(Image.fromarray(COLORS).transpose(transpose)))
+        assert image_size(path) == read_image(path).shape[:2]
 
 
 def test_the_size_of_an_image_is_known_without_its_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

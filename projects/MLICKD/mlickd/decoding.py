@@ -18,9 +18,9 @@ class RecordImage:
     coefficients, which is faster and does not alias. Pillow decodes all other formats, CMYK, and corrupt files.
 
     The EXIF orientation turns the pixels upright. They equal the pixels of
-    `detectron2.data.detection_utils.read_image`, except for two kinds of images: 16-bit gray is scaled to 8 bits
-    (Detectron2 makes all values above 255 white), and transparent pixels are blended with white (Detectron2 shows
-    their hidden color).
+    `detectron2.data.detection_utils.read_image`, except for three kinds of images: 16-bit gray is scaled to 8 bits
+    (Detectron2 makes all values above 255 white), transparent pixels are blended with white (Detectron2 shows their
+    hidden color), and a TIFF is turned once (Detectron2 turns it again after Pillow).
 
     Attributes:
         height, width: size of the whole upright image, in pixels.

@@ -126,7 +126,9 @@ def note_pillow_warnings() -> None:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if it is missing or corrupt."""
+    """Return the EXIF orientation of the pixels of an opened image, 1 to 8; 1 (upright) if it is missing or corrupt."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns the pixels of this format itself, and its size is already upright
     try:
         # Pillow's own method decodes a PNG. Text after the pixels is read already.
         exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
