@@ -21,7 +21,7 @@ from mlickd.visualization.image_results import ClassResult, ImageResult
 SCRIPT = "<script>alert(1)</script>"
 QUOTE = """x" onerror="alert(1)' & ${7*7} {{ 7*7 }} <!-- """
 NAMES = [SCRIPT, QUOTE, "cat"]
-BOTH = ["Baseline", "Distilled"]
+BOTH = ["baseline", "distilled"]
 
 
 def page_data(page: str) -> dict:
@@ -39,6 +39,11 @@ def found(*correct: bool | None) -> tuple[ClassResult, ...]:
     return tuple(ClassResult(NAMES[rank % len(NAMES)], 0.9 - 0.1 * rank, value) for rank, value in enumerate(correct))
 
 
+def write(results: list[ImageResult], folder: Path, title: str = "test") -> Path:
+    thresholds = dict.fromkeys(BOTH, np.full(len(NAMES), 0.5))
+    return write_gallery(results, NAMES, folder, title=title, mean_average_precision={}, thresholds=thresholds)
+
+
 def regions() -> Instances:
     instances = Instances((48, 64))
     instances.pred_boxes = Boxes(torch.tensor([[8.0, 8.0, 40.0, 40.0], [0.0, 0.0, 64.0, 48.0]]))
@@ -51,7 +56,7 @@ def test_hostile_names_are_text_and_the_page_needs_no_other_file(tmp_path: Path,
     ids = [f"../../{SCRIPT}.jpg", "/etc/passwd", QUOTE, "..", "", "ünïcode 猫.jpg"]
     students = dict(zip(BOTH, (found(True, False), found(False, True)), strict=True))
     results = [ImageResult(name, photo, (SCRIPT, QUOTE), students, regions()) for name in ids]
-    page = write_gallery(results, NAMES, output, title=SCRIPT, mean_average_precision={SCRIPT: 50.0}).read_text("utf-8")
+    page = write(results, output, SCRIPT).read_text("utf-8")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [Path(photo), output / "index.html"]
     assert page.count("<script>") == 1, "only the script of the page"
     assert not re.findall(r"<[^>]*\son\w+=", page) and f"<title>{SCRIPT}" not in page
@@ -76,7 +81,7 @@ def test_photos_are_embedded_with_their_aspect_ratio(tmp_path: Path):
         path = tmp_path / f"{number}.png"
         Image.new("RGB", size, (200, 100, 50)).save(path)
         results.append(ImageResult(path.name, str(path), ()))
-    page = write_gallery(results, NAMES, tmp_path / "gallery", title="test").read_text()
+    page = write(results, tmp_path / "gallery").read_text()
     for number, (width, height) in enumerate(sizes):
         photo = page_data(page)["photos"][number]
         with Image.open(io.BytesIO(base64.b64decode(photo["image"]))) as image:
@@ -89,7 +94,7 @@ def test_photos_are_embedded_with_their_aspect_ratio(tmp_path: Path):
 def test_data_of_a_photo_have_labels_results_regions_and_maps():
     maps = {"cat": np.array([[-1.0, 0.0], [1.0, 3.0]], np.float32), SCRIPT: np.zeros((2, 3), np.float32)}
     shown = (*found(True), ClassResult(QUOTE, 0.30004, True, False), ClassResult("cat", 0.1, False, False))
-    result = ImageResult("1", "", (SCRIPT, QUOTE), {"Distilled": shown}, regions(), {"Distilled": maps})
+    result = ImageResult("1", "", (SCRIPT, QUOTE), {"distilled": shown}, regions(), {"distilled": maps})
     data = _photo_data(result, NAMES, (64, 48))
     assert data["labels"] == [0, 1]
     assert data["results"] == [[[0, 0.9, "right"], [1, 0.3, "missed"], [2, 0.1, "below"]]]
@@ -113,4 +118,4 @@ def test_bad_input_is_named(tmp_path: Path, photo: str):
         ([ImageResult("1", str(tmp_path / "missing.jpg"), ())], tmp_path, "missing.jpg"),
     ):
         with pytest.raises(InputError, match=name):
-            write_gallery(results, NAMES, output, title="test")
+            write(results, output)

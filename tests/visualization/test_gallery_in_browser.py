@@ -23,6 +23,11 @@ def rows(*classes: tuple[str, float, bool | None]) -> tuple[ClassResult, ...]:
     return tuple(ClassResult(name, score, correct, score >= 0.5) for name, score, correct in classes)
 
 
+def write(results: list[ImageResult], folder: Path, title: str) -> Path:
+    thresholds = dict.fromkeys(STUDENTS, np.full(len(NAMES), 0.5))
+    return write_gallery(results, NAMES, folder, title=title, mean_average_precision={}, thresholds=thresholds)
+
+
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write photos that are fixed, broken, right, wrong, fixed only for CAT, and without labels."""
@@ -31,12 +36,12 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     regions = Instances((60, 80))
     regions.pred_boxes = Boxes(torch.tensor([[8.0, 6.0, 40.0, 30.0], [40.0, 30.0, 80.0, 60.0], [0.0, 0.0, 8.0, 6.0]]))
     regions.scores, regions.pred_classes = torch.tensor([0.9, 0.5, 0.3]), torch.tensor([0, 1, 1])
-    maps = {"Distilled": {CAT: np.array([[1.0, -1.0], [0.5, 0.25]], np.float32)}}
+    maps = {"distilled": {CAT: np.array([[1.0, -1.0], [0.5, 0.25]], np.float32)}}
     cat, no_cat = rows((CAT, 0.9, True)), rows((CAT, 0.2, True))
     wrong, nothing = rows((COW, 0.8, False), (CAT, 0.2, True)), rows((DOG, 0.1, False))
     missed_dog, missed_both = rows((CAT, 0.9, True), (DOG, 0.4, True)), rows((CAT, 0.1, True), (DOG, 0.1, True))
     results = [
-        ImageResult(name, str(folder / "photo.png"), labels, {"Baseline": one, "Distilled": other}, regions, maps)
+        ImageResult(name, str(folder / "photo.png"), labels, {"baseline": one, "distilled": other}, regions, maps)
         for name, labels, one, other in (
             ("fixed", (CAT,), no_cat, cat),
             (f"{CAT}.jpg", (CAT,), cat, no_cat),
@@ -46,8 +51,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("nothing", (), nothing, nothing),
         )
     ]
-    thresholds = dict.fromkeys(STUDENTS.values(), 0.5)
-    return write_gallery(results, NAMES, folder / "gallery", title=f"Predictions {CAT}", thresholds=thresholds)
+    return write(results, folder / "gallery", f"Predictions {CAT}")
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +155,11 @@ def test_the_large_view_keys_and_activation_maps(browser, gallery: Path):
 
 def test_photos_are_added_as_they_come_into_view(browser, tmp_path: Path):
     Image.new("RGB", (80, 60)).save(tmp_path / "photo.png")
-    students = {"Distilled": rows((DOG, 0.9, None), (CAT, 0.2, None))}
+    students = {"distilled": rows((DOG, 0.9, None), (CAT, 0.2, None))}
     results = [ImageResult(str(number), str(tmp_path / "photo.png"), None, students) for number in range(300)]
-    with opened(browser, write_gallery(results, NAMES, tmp_path, title="test")) as page:
+    with opened(browser, write(results, tmp_path, "test")) as page:
         assert page.locator("#outcomes button").count() == page.locator("#regions").count() == 0
-        assert page.locator(".chip").first.text_content().strip() == "– dog (predicted, not judged)"
+        assert page.locator(".chip").first.text_content().strip() == "– dog (predicted, label unknown)"
         placed = page.locator(".card").count()
         assert placed <= 120
         page.keyboard.press("End")

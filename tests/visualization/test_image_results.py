@@ -49,14 +49,14 @@ def test_an_image_result_combines_record_and_outputs():
     teacher = {"instances": Instances((9, 9))}
     result = image_result(record, NAMES, baseline=output, distilled=output, teacher=teacher, thresholds=thresholds)
     assert (result.image_id, result.labels, result.regions.image_size) == ("7", ("dog",), (9, 9))
-    assert [shown.verdict for shown in result.students["Baseline"]] == ["missed", "below", "below"]
-    assert [shown.verdict for shown in result.students["Distilled"]] == ["right", "below", "below"]
+    assert [shown.verdict for shown in result.students["baseline"]] == ["missed", "below", "below"]
+    assert [shown.verdict for shown in result.students["distilled"]] == ["right", "below", "below"]
     for activations in result.activations.values():
         assert set(activations) == {"dog", "car", "cow"}
         assert np.array_equal(activations["car"], maps[3].numpy())
     unlabeled = image_result({"image_id": 1, "file_name": "a.jpg"}, NAMES, distilled=output)
-    assert unlabeled.labels is None and list(unlabeled.students) == ["Distilled"]
-    assert {shown.is_label for shown in unlabeled.students["Distilled"]} == {None}
+    assert unlabeled.labels is None and list(unlabeled.students) == ["distilled"]
+    assert {shown.is_label for shown in unlabeled.students["distilled"]} == {None}
 
 
 def test_scores_and_names_are_formatted():

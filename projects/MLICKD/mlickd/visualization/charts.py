@@ -13,9 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlickd.errors import InputError
 from mlickd.files import write_atomic
-from mlickd.runs import multilabel_results_path, training_metrics
+from mlickd.runs import training_metrics
 
 from .image_results import printable_line
 
@@ -37,12 +36,10 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], dataset: str,
         path: path of the PNG.
 
     Raises:
-        InputError: a ``metrics.json`` is missing or corrupt, or no run has a loss.
+        InputError: a ``metrics.json`` is missing.
     """
     curves = {name: _stage_curves(folders, dataset) for name, folders in runs.items()}
     stages = [stage for run in curves.values() for stage in run]
-    if not any(losses for _, losses, _ in stages):
-        raise InputError(f"training curves {path}: no run has logged total_loss; train for longer than 20 iterations")
     evaluated = any(len(means) > 1 for _, _, means in stages)
     figure = Figure(figsize=(12 if evaluated else 6.5, 4.6), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2 if evaluated else 1, squeeze=False)[0]
@@ -79,7 +76,7 @@ def _stage_curves(folders: Sequence[str | Path], dataset: str) -> list[tuple[tup
         losses, means = [], []
         metrics = training_metrics(folder)
         # With several test datasets, keys start with the name of the dataset.
-        is_only_dataset = multilabel_results_path(folder, dataset).is_file()
+        is_only_dataset = Path(folder, "inference", dataset).is_dir()
         for iteration, values in metrics.items():
             loss = values.get("loss_label", values.get("total_loss"))
             if loss is not None:

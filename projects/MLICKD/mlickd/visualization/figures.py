@@ -59,9 +59,9 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image
     height = students_height + LINE_HEIGHT * len(labels)
     figure, left = _figure_with_photo(result.file_name, result.regions, class_names, width, height)
     draw = ImageDraw.Draw(figure)
-    for column, (title, classes) in enumerate(result.students.items()):
+    for column, (role, classes) in enumerate(result.students.items()):
         x = left + column * (COLUMN_WIDTH + COLUMN_GAP)
-        draw.text((x, MARGIN), title, INK, dejavu_font(FONT_SIZE, True))
+        draw.text((x, MARGIN), role.capitalize(), INK, dejavu_font(FONT_SIZE, True))
         draw.line((x, MARGIN + LINE_HEIGHT + 4, x + COLUMN_WIDTH, MARGIN + LINE_HEIGHT + 4), GRAY, width=1)
         for row, shown in enumerate(classes[:NUM_PREDICTIONS]):
             color, mark = MARKS[shown.is_label]

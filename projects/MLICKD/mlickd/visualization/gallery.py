@@ -59,8 +59,8 @@ def write_gallery(
     output_dir: str | Path,
     *,
     title: str,
-    mean_average_precision: Mapping[str, float] | None = None,
-    thresholds: Mapping[str, np.ndarray | float] | None = None,
+    mean_average_precision: Mapping[str, float],
+    thresholds: Mapping[str, np.ndarray],
 ) -> Path:
     """Write ``index.html``, which contains everything.
 
@@ -69,8 +69,8 @@ def write_gallery(
         class_names: C names.
         output_dir: folder of the page, which is created.
         title: title of the page.
-        mean_average_precision: mAP in percent by the title of the model, for the header.
-        thresholds: for each student title, a threshold or (C,) thresholds to mark.
+        mean_average_precision: mAP in percent by role, for the header.
+        thresholds: (C,) thresholds of each student by role.
 
     Returns:
         Path of ``index.html``.
@@ -86,14 +86,11 @@ def write_gallery(
         photos.append(_photo_data(result, class_names, image.size))
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         photos[-1]["image"] = _encode(image, "WEBP", quality=WEBP_QUALITY)
-    students, thresholds = list(results[0].students), thresholds or {}
+    students = list(results[0].students)
     data = {
         "classes": list(class_names),
-        "students": students,
-        "thresholds": [
-            np.broadcast_to(thresholds[student], len(class_names)).round(4).tolist() if student in thresholds else None
-            for student in students
-        ],
+        "students": [role.capitalize() for role in students],
+        "thresholds": [thresholds[role].round(4).tolist() for role in students],
         "outcomes": {} if all(result.labels is None for result in results) else OUTCOMES[len(students)],
         "edge": COORDINATE_MAX,
         "firstThreshold": _initial_region_threshold(photos),
@@ -102,7 +99,7 @@ def write_gallery(
     page = TEMPLATES.get_template("gallery.html").render(
         title=title,
         data=data,
-        mean_average_precision=dict(mean_average_precision or {}),
+        mean_average_precision=mean_average_precision,
         has_regions=any(result.regions is not None for result in results),
         has_maps=any(result.activations for result in results),
         style=inline_file("gallery.css"),
@@ -147,8 +144,8 @@ def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int
             for classes in result.students.values()
         ],
         "maps": [
-            {index[name]: _map_data(cells) for name, cells in result.activations.get(student, {}).items()}
-            for student in result.students
+            {index[name]: _map_data(cells) for name, cells in result.activations.get(role, {}).items()}
+            for role in result.students
         ],
         "regions": regions,
     }

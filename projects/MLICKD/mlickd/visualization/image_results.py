@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 BLUE, RED, INK = "#1a4fd0", "#c8201e", "#16181d"
 
-# Titles of the students by role, in the order of figures and gallery.
-STUDENTS = {"baseline": "Baseline", "distilled": "Distilled"}
+# Roles of the students, in the order of figures and gallery.
+STUDENTS = ("baseline", "distilled")
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class ImageResult:
         image_id: image id of the record, as text.
         file_name: path of the image.
         labels: names of the true classes; None if they are unknown.
-        students: results of :func:`class_results` by title of the student.
+        students: results of :func:`class_results` by role.
         regions: the teacher's detections, with ``pred_boxes`` in original pixels, ``scores`` and ``pred_classes``; None
             without a teacher.
-        activations: (H, W) class activation maps by title of the student, then by name of the class.
+        activations: (H, W) class activation maps by role, then by name of the class.
     """
 
     image_id: str
@@ -115,14 +115,14 @@ def image_result(
     labels = record.get("labels")
     ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())
     students, activations = {}, {}
-    for (role, title), output in zip(STUDENTS.items(), (baseline, distilled), strict=True):
+    for role, output in zip(STUDENTS, (baseline, distilled), strict=True):
         if output is None:
             continue
         scores, threshold = output["image_scores"].detach().cpu().numpy(), (thresholds or {}).get(role, 0.5)
-        students[title] = class_results(scores, class_names, labels or (), ignored=ignored, thresholds=threshold)
+        students[role] = class_results(scores, class_names, labels or (), ignored=ignored, thresholds=threshold)
         if "activation_maps" in output:
             maps = dict(zip(class_names, output["activation_maps"].detach().cpu().numpy(), strict=True))
-            activations[title] = {shown.class_name: maps[shown.class_name] for shown in students[title]}
+            activations[role] = {shown.class_name: maps[shown.class_name] for shown in students[role]}
     return ImageResult(
         image_id=str(record["image_id"]),
         file_name=str(record["file_name"]),

@@ -14,11 +14,11 @@ from mlickd.files import check_writable
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps
 from mlickd.runs import (
     check_has_learned,
-    find_report,
     find_run,
     load_run,
-    multilabel_results,
     predict,
+    read_report,
+    report_path,
     run_class_names,
     run_config,
     run_thresholds,
@@ -61,14 +61,14 @@ def write_gallery_of_runs(
         photos: records of photos to show, instead of images of the dataset.
         threshold: threshold of all classes; None uses :func:`mlickd.runs.run_thresholds` for each run.
         activation_maps: whether to show class activation maps of the students.
-        figures: whether to write the result figure of each image into ``figures``.
+        figures: whether to write the result figure of each image into the new folder ``figures``.
 
     Returns:
         Path of ``index.html``.
 
     Raises:
         InputError: a run is missing or has another role or other classes; a dataset, an image id, an image or the
-            threshold is wrong; or a file cannot be written.
+            threshold is wrong; ``figures`` exists; or a file cannot be written.
     """
     folders = {"teacher": teacher, "baseline": baseline, "distilled": distilled}
     folders = {role: find_run(folder) for role, folder in folders.items() if folder is not None}
@@ -79,16 +79,18 @@ def write_gallery_of_runs(
     records = photos or _choose_records(dataset_name, num_images, seed, image_ids)
     names, thresholds = _check_runs(folders, dataset_name, threshold)
     check_writable(Path(output_dir) / "index.html")
+    figure_folder = Path(output_dir) / "figures"
+    if figures and figure_folder.exists():
+        raise InputError(f"{figure_folder}: exists; delete it, or give another --output")
     outputs, means = {}, {}
     for role, folder in folders.items():
         cfg, model = load_run(folder)
-        title = role.capitalize()
-        logger.info("%s: %d images", title, len(records))
+        logger.info("%s: %d images", role, len(records))
         if activation_maps and role in STUDENTS:
             model = ClassifierWithActivationMaps(model)
         outputs[role] = predict(cfg, model, records, None if photos else dataset_name)
-        if not photos and (report := find_report(folder, dataset_name)):
-            means[title] = multilabel_results(report)["metrics"]["mAP"]
+        if not photos and (report := report_path(folder, dataset_name)):
+            means[role] = read_report(report)["metrics"]["mAP"]
     results = [
         image_result(record, names, thresholds=thresholds, **{r: outputs[r][record["image_id"]] for r in outputs})
         for record in records
@@ -98,13 +100,11 @@ def write_gallery_of_runs(
         names,
         output_dir,
         title="Predictions" if photos else f"Predictions on {dataset_name}",
-        mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
-        thresholds={STUDENTS[role]: values for role, values in thresholds.items()},
+        mean_average_precision={role: mean for role, mean in means.items() if mean is not None},
+        thresholds=thresholds,
     )
-    for path in index.parent.glob("figures/[0-9][0-9][0-9][0-9]-*.png"):
-        path.unlink()  # of an earlier gallery
     for number, result in enumerate(results if figures else (), start=1):
-        path = index.parent / "figures" / f"{number:04d}-{Path(result.file_name).stem[:60]}.png"
+        path = figure_folder / f"{number:04d}-{Path(result.file_name).stem[:60]}.png"
         path.parent.mkdir(exist_ok=True)
         draw_result_figure(result, names).save(path)
     remove_run_plots(output_dir)  # an earlier gallery may have shown other runs

@@ -13,7 +13,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.files import write_atomic
-from mlickd.runs import find_report, multilabel_results
+from mlickd.runs import read_report, report_path
 
 from .charts import draw_training_curves
 from .gallery import TEMPLATES, inline_file
@@ -56,7 +56,7 @@ def write_run_plots(
         results: results of images, with the teacher's regions.
     """
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
-    found = {role: find_report(folder, dataset_name) for role, folder in folders.items()}
+    found = {role: report_path(folder, dataset_name) for role, folder in folders.items()}
     reports = {role: report for role, report in found.items() if report is not None}
     evaluated_students = [role for role in students if role in reports]
     missing = [
@@ -77,7 +77,7 @@ def write_run_plots(
 
     def classes(path: Path) -> list[str]:
         """Draw the gain in AP of each class, in points, from the baseline to the distilled student."""
-        both = [multilabel_results(reports[role]) for role in STUDENTS]
+        both = [read_report(reports[role]) for role in STUDENTS]
         # AP in percent; NaN for a class without a positive image.
         baseline, distilled = (
             np.array([report["per_class"].get(name, {}).get("AP") for name in class_names], dtype=np.float64)

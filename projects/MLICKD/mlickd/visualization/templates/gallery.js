@@ -7,7 +7,7 @@ const MARKS = {
   right: ["✓", "right"],
   wrong: ["✗", "wrong"],
   missed: ["○", "missed"],
-  ignored: ["–", "predicted, not judged"],
+  ignored: ["–", "predicted, label unknown"],
   below: ["·", "below the threshold"],
 };
 const PREDICTED = ["right", "wrong", "ignored"];
@@ -294,10 +294,8 @@ function listOf(photo, student) {
   const rows = photo.results[student].map(([category, score, verdict]) => {
     const bar = element("span", { className: "bar" }, element("i", {}));
     bar.firstChild.style.width = `${100 * score}%`;
-    if (thresholds) {
-      bar.append(element("b", {}));
-      bar.lastChild.style.left = `${100 * thresholds[category]}%`;
-    }
+    bar.append(element("b", {}));
+    bar.lastChild.style.left = `${100 * thresholds[category]}%`;
     const content = [
       element("span", { className: "mark", textContent: MARKS[verdict][0], ariaHidden: "true" }),
       element("span", { className: "about" }, name(category), element("small", { textContent: ` ${MARKS[verdict][1]}` })),
