@@ -1,4 +1,4 @@
-"""Students in the form of the Hugging Face Hub: written, loaded, uploaded to a stand-in of the Hub, and downloaded."""
+"""Hugging Face model folders of students: written, loaded, uploaded to a stand-in of the Hub, and downloaded."""
 
 import base64
 import hashlib
@@ -20,6 +20,8 @@ from helpers.untrained_run import split_tiny_scenes, write_run_thresholds, write
 from mlickd.data import dataset_records
 from mlickd.data.scenes import CATEGORY_NAMES
 from mlickd.errors import InputError
+from mlickd.evaluation.metrics import multilabel_metrics
+from mlickd.evaluation.score_files import read_scores
 from mlickd.export.hub_export import write_hub_folder
 from mlickd.prediction import load_model
 from mlickd.runs import run_config
@@ -108,6 +110,11 @@ def test_scores_agree_with_the_run_and_with_timm(runs):
     photo = Image.open(dataset_records("tiny_test")[0]["file_name"]).resize((32, 32))
     found = network(transform(photo)[None]).sigmoid()[0].detach()
     np.testing.assert_allclose(found, load_model(folder).predict(photo).values, atol=1e-4)
+    saved, tuned = read_scores(runs / "timm/inference/tiny_test/image_scores.npz"), load_model(folder).thresholds
+    metrics = json.loads((folder / "config.json").read_text())["mlickd"]["test"]["metrics"]
+    assert metrics["CF1"] == pytest.approx(
+        100 * multilabel_metrics(saved.scores, saved.targets, threshold=tuned)["CF1"]
+    )
     card = ModelCard.load(folder / "README.md")
     assert (card.data.license, card.data.library_name, len(card.data.eval_results)) == ("cc-by-4.0", "timm", 1)
     for text in (

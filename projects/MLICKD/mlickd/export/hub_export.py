@@ -1,7 +1,8 @@
-"""Write the student of a finished run, with its model card, as a folder in the form of the Hugging Face Hub."""
+"""Write the student of a finished run, with its model card, as a Hugging Face model folder."""
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +17,12 @@ from torch import nn
 from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.evaluation.intervals import bootstrap_metrics, percentile_interval
+from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import strict_json, write_atomic
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.backbone.timm_backbone import FINAL, TimmBackbone
-from mlickd.runs import find_report, multilabel_results
+from mlickd.runs import read_report, report_path
 
 from .exported_classifier import FORMAT
 from .hub_folder import CARD, CONFIG, ONNX, TIMM
@@ -48,7 +50,7 @@ def write_hub_folder(
     metadata = run_metadata(cfg, run)
     for record in metadata.provenance["data"]:
         del record["name"]
-    values = {"format": FORMAT, **asdict(metadata), "test": _test_results(cfg, run)}
+    values = {"format": FORMAT, **asdict(metadata), "test": _test_results(cfg, run, metadata.thresholds)}
     config = json.loads(strict_json({**config, "label_names": metadata.class_names, "mlickd": values}))
     test, name = values["test"], name or folder.resolve().name
     result = {"task_type": "image-classification", "dataset_type": "private", "dataset_name": "test photos"}
@@ -89,18 +91,30 @@ def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module
     return network, {**config, "pretrained_cfg": settings}
 
 
-def _test_results(cfg: CfgNode, run: str) -> dict | None:
-    """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
+def _test_results(cfg: CfgNode, run: str, thresholds: Sequence[float]) -> dict | None:
+    """Return the results of a student's evaluation at these thresholds, with the 95% intervals of mAP and AP.
+
+    They are None if the student was not evaluated, or if no test photo has a label.
+    """
     # Only the first test set, because the student may have been chosen on the others.
-    path = find_report(run, cfg.DATASETS.TEST[0])
+    path = report_path(run, cfg.DATASETS.TEST[0])
     if path is None:
         return None
-    report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")
-    report = {key: report[key] for key in ("metrics", "per_class", "counts", "protocol")}
-    if report["metrics"]["mAP"] is None:  # no test photo has a label
+    report, found = read_report(path), read_scores(f"{path.with_name(SCORES_FILE)}")
+    if report["metrics"]["mAP"] is None:
         return None
-    resampled = bootstrap_metrics(found.scores, found.targets, ap=cfg.TEST.AVERAGE_PRECISION, only_ap=True)
+    # The report has the metrics at TEST.THRESHOLD.
+    rules = {key: report["protocol"][key] for key in ("topk", "ap")}
+    metrics = multilabel_metrics(found.scores, found.targets, threshold=thresholds, **rules)
+    resampled = bootstrap_metrics(found.scores, found.targets, ap=rules["ap"], only_ap=True)
     for row, values in zip(report["per_class"].values(), resampled["AP"].T, strict=True):
         row["interval"] = [100 * end for end in percentile_interval(values)]
-    report["mAP_interval"] = [100 * end for end in percentile_interval(resampled["mAP"])]
-    return {**report, "unknown_labels": int((found.targets == -1).sum()), "sha256": found.data_digest()}
+    return {
+        "metrics": {key: 100 * value for key, value in metrics.items() if isinstance(value, float)},
+        "mAP_interval": [100 * end for end in percentile_interval(resampled["mAP"])],
+        "per_class": report["per_class"],
+        "counts": report["counts"],
+        "protocol": metrics["protocol"],
+        "unknown_labels": int((found.targets == -1).sum()),
+        "sha256": found.data_digest(),
+    }
