@@ -17,7 +17,7 @@ from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records
 from mlickd.data.records import labels_digest
 from mlickd.errors import InputError
-from mlickd.evaluation.score_files import REPORT_FILE, find_results
+from mlickd.evaluation.score_files import REPORT_FILE, results_folder
 
 
 def test_class_names_come_from_the_run_or_else_from_its_datasets(tiny_scenes: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_metrics_are_merged_by_iteration(tmp_path: Path) -> None:
 def test_other_files_are_not_reports(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(InputError, match="report.json: not a report"):
-        runs.multilabel_results(tmp_path / "report.json")
+        runs.read_report(tmp_path / "report.json")
 
 
 def test_provenance_has_data_configuration_versions_and_date(tiny_scenes: Path) -> None:
@@ -142,10 +142,10 @@ def test_an_evaluation_with_other_options_does_not_replace_the_results(tmp_path:
             file = tmp_path / folder / "data" / REPORT_FILE
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps({"checkpoint": checkpoint, **report}))
-        assert find_results(tmp_path, "data") == (file.parent if replaces else tmp_path / "inference/data")
+        assert results_folder(tmp_path, "data") == (file.parent if replaces else tmp_path / "inference/data")
     (tmp_path / "model_final.pth").write_bytes(b"another run")
     shutil.rmtree(tmp_path / "inference")
-    assert not find_results(tmp_path, "data").exists()
+    assert not results_folder(tmp_path, "data").exists()
 
 
 def test_the_run_in_a_folder(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mlickd.evaluation.intervals import Spread
+from mlickd.evaluation.intervals import Summary
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "projects" / "MLICKD" / "results"
@@ -48,11 +48,11 @@ def results(title: str, **studies: str) -> str:
         for method, summary in content["summary"].items():
             seconds = [run["seconds"] for run in content["runs"] if run["method"] == method and run["seconds"]]
             minutes = {"minutes": f"{sum(seconds) / len(seconds) / 60:.0f}" if seconds else ""}
-            rows.append({title: text, "": method} | {key: Spread(**summary[key]).text() for key in keys} | minutes)
+            rows.append({title: text, "": method} | {key: Summary(**summary[key]).text() for key in keys} | minutes)
             text = ""
             if gain := content["differences"].get(method):
-                row = {key: Spread(**gain[key]).interval_text() for key in keys}
-                over_photos = Spread(**content["differences_over_images"][method]["mAP"])
+                row = {key: Summary(**gain[key]).interval_text() for key in keys}
+                over_photos = Summary(**content["differences_over_images"][method]["mAP"])
                 row["mAP"] += f"; photos [{over_photos.low:+.1f}, {over_photos.high:+.1f}]"
                 differences.append({title: "", "": f"{method} - baseline"} | row)
         rows += differences
@@ -76,7 +76,7 @@ def _readme_cells(name: str) -> list[str]:
     models = [content["summary"][model]["mAP"] for model in ("teacher", "baseline", "distilled")]
     seeds = models[-1]["count"]
     gain = content["differences" if seeds > 1 else "differences_over_images"]["distilled"]["mAP"]
-    return [*(f"{model['mean']:.1f}" for model in models), Spread(**gain).interval_text(), str(seeds)]
+    return [*(f"{model['mean']:.1f}" for model in models), Summary(**gain).interval_text(), str(seeds)]
 
 
 def _read(name: str) -> dict:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mlickd.evaluation import bootstrap_metrics, multilabel_metrics
-from mlickd.evaluation.intervals import Spread, percentile_interval, spread
+from mlickd.evaluation.intervals import Summary, percentile_interval, summarize
 
 
 def test_resamples_of_models_are_paired_and_have_the_spread_of_the_images() -> None:
@@ -51,7 +51,7 @@ def test_bad_input_is_refused(targets, options, message):
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.integers(0, 99))
 def test_the_interval_of_differences_agrees_with_the_paired_t_test(reference: list[float], seed: int) -> None:
     others = np.asarray(reference) + np.random.default_rng(seed).normal(1.0, 2.0, len(reference))
-    found = spread(others - reference)
+    found = summarize(others - reference)
     expected = stats.ttest_rel(others, reference).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-9)
     squares = ((others - reference - found.mean) ** 2).sum()
@@ -60,7 +60,7 @@ def test_the_interval_of_differences_agrees_with_the_paired_t_test(reference: li
 
 
 def test_texts_and_a_single_value_without_spread() -> None:
-    several, single = spread([1.0, 2.0, 3.0]), spread([3.0])
+    several, single = summarize([1.0, 2.0, 3.0]), summarize([3.0])
     assert (several.text(), several.interval_text()) == ("2.0 ± 1.0", "+2.0 [-0.5, +4.5]")
-    assert spread([]) is None and single == Spread(3.0, 1)
+    assert summarize([]) is None and single == Summary(3.0, 1)
     assert (single.text(), single.interval_text()) == ("3.0", "+3.0")

@@ -10,7 +10,7 @@ import pytest
 from mlickd.data import class_names, dataset_records
 from mlickd.data.records import label_targets, labels_digest
 from mlickd.errors import InputError
-from mlickd.evaluation.score_files import find_scores, read_scores, write_scores
+from mlickd.evaluation.score_files import read_scores, scores_path, write_scores
 
 ARRAYS = {
     "image_ids": np.array(["a", "b", "ç"]),
@@ -65,23 +65,27 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict):
 
 def test_the_scores_of_a_run_are_found_by_dataset(tmp_path: Path):
     with pytest.raises(InputError, match=f"^{tmp_path}: "):
-        find_scores(str(tmp_path))
+        scores_path(str(tmp_path))
     with pytest.raises(InputError, match=r"gone\.npz: "):
         read_scores(str(tmp_path / "gone.npz"))
     for name in ("pets_val", "pets_test"):
         (tmp_path / "inference" / name).mkdir(parents=True)
         write(tmp_path / "inference" / name)
-    assert find_scores(str(tmp_path), "pets_val").endswith("inference/pets_val/image_scores.npz")
+    assert scores_path(str(tmp_path), "pets_val").endswith("inference/pets_val/image_scores.npz")
     for dataset in (None, "unfinished"):
         with pytest.raises(InputError, match="pets_test, pets_val.*--dataset"):
-            find_scores(str(tmp_path), dataset)
+            scores_path(str(tmp_path), dataset)
     (tmp_path / "inference" / "pets_val" / "image_scores.npz").unlink()
-    found = find_scores(str(tmp_path))
-    assert found.endswith("pets_test/image_scores.npz") and find_scores(found) == found
+    found = scores_path(str(tmp_path))
+    assert found.endswith("pets_test/image_scores.npz") and scores_path(found) == found
     for name in ("pets_new", "pets_test"):  # from --eval-only
         (tmp_path / "evaluation/inference" / name).mkdir(parents=True)
         write(tmp_path / "evaluation/inference" / name)
-    assert find_scores(str(tmp_path), "pets_new").endswith("evaluation/inference/pets_new/image_scores.npz")
+    assert scores_path(str(tmp_path), "pets_new").endswith("evaluation/inference/pets_new/image_scores.npz")
+    report = tmp_path / "evaluation/inference/pets_new/multilabel_results.json"
+    report.write_text('{"checkpoint": {"sha256": "of another checkpoint"}}')
+    with pytest.raises(InputError, match="has scores of pets_test;"):
+        scores_path(str(tmp_path), "pets_new")
     later = str(tmp_path / "evaluation/inference/pets_test/image_scores.npz")
     (tmp_path / "student.pth").write_bytes(b"student")
     digest = hashlib.sha256(b"student").hexdigest()
@@ -93,6 +97,6 @@ def test_the_scores_of_a_run_are_found_by_dataset(tmp_path: Path):
     ):
         report = {"checkpoint": {"sha256": checkpoint}, "date": date}
         (tmp_path / "evaluation/inference/pets_test/multilabel_results.json").write_text(json.dumps(report))
-        assert find_scores(str(tmp_path), "pets_test") == find_scores(str(tmp_path)) == expected, (
+        assert scores_path(str(tmp_path), "pets_test") == scores_path(str(tmp_path)) == expected, (
             "the newest of the student"
         )

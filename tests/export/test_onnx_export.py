@@ -60,7 +60,7 @@ def test_scores_agree_with_the_model(backbone, image_format, divisor, tmp_path, 
     expected = np.stack([output["image_scores"].numpy() for output in outputs])
     assert np.ptp(expected, axis=0).max() > 1e-3
     for count in (1, 2, 5):
-        np.testing.assert_allclose(classifier.scores_of_views(views[:count]), expected[:count], atol=1e-5)
+        np.testing.assert_allclose(classifier.predict_scores(views[:count]), expected[:count], atol=1e-5)
 
 
 @META_ARCH_REGISTRY.register()

@@ -34,7 +34,7 @@ def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_ro
     # Scores that are 5e-5 higher, and thresholds that only these reach on the first image.
     thresholds = tuple((scores[0] + 2e-5).tolist())
     metadata = dataclasses.replace(file.metadata, thresholds=thresholds)
-    shifted = ExportedClassifier(file.path, metadata, lambda pixels: file.scores_of_views(pixels) + np.float32(5e-5))
+    shifted = ExportedClassifier(file.path, metadata, lambda pixels: file.predict_scores(pixels) + np.float32(5e-5))
     _, same, _ = check_parity(cfg, model, shifted, records)
     assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.problem
 

@@ -53,7 +53,7 @@ def measure_inference(
                 calls = {
                     "bare network": partial(bare, pixels),
                     "student": partial(student, samples[:count]),
-                    "exported": partial(exported.scores_of_views, pixels.permute(0, 2, 3, 1).numpy()),
+                    "exported": partial(exported.predict_scores, pixels.permute(0, 2, 3, 1).numpy()),
                 }
                 comparisons.append(_per_image(f"{network} at {sizes[0]} px", calls, repetitions, count))
             calls = {"student": partial(student, samples[:1]), "teacher": partial(teacher, teacher_samples[:1])}

@@ -28,7 +28,7 @@ from mlickd.data.records import labels_digest
 from mlickd.data.sources.dataset_files import read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
-from mlickd.evaluation.score_files import REPORT_FILE, find_results
+from mlickd.evaluation.score_files import REPORT_FILE, results_folder
 from mlickd.files import file_digest, strict_json, write_atomic
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
@@ -258,18 +258,13 @@ def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, floa
     return dict(sorted(metrics.items()))
 
 
-def multilabel_results_path(folder: str | os.PathLike[str], dataset_name: str) -> Path:
-    """Return the path of the report of :class:`mlickd.evaluation.MultiLabelEvaluator` on a dataset."""
-    return Path(folder) / "inference" / dataset_name / REPORT_FILE
-
-
-def find_report(folder: str | os.PathLike[str], dataset_name: str) -> Path | None:
-    """Return the report of a run on a dataset, see :func:`mlickd.evaluation.score_files.find_results`, or None."""
-    path = find_results(folder, dataset_name) / REPORT_FILE
+def report_path(folder: str | os.PathLike[str], dataset_name: str) -> Path | None:
+    """Return the report in :func:`mlickd.evaluation.score_files.results_folder`, or None if it does not exist."""
+    path = results_folder(folder, dataset_name) / REPORT_FILE
     return path if path.is_file() else None
 
 
-def multilabel_results(path: str | os.PathLike[str]) -> dict:
+def read_report(path: str | os.PathLike[str]) -> dict:
     """Read a report of :class:`mlickd.evaluation.MultiLabelEvaluator`, in percent.
 
     Raises:

@@ -8,7 +8,7 @@ def prediction_prefixes(topk: int) -> tuple[str, str, str]:
     return "", f"top{topk}/", f"top{topk}_thresholded/"
 
 
-def predictions(
+def predict_labels(
     scores: np.ndarray, known: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the predictions by threshold, by top-k, and by both.
@@ -31,8 +31,8 @@ def predictions(
 def count_predictions(
     scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> np.ndarray:
-    """Return (3, 2, C) counts: true positives and predictions of each class, for each rule of :func:`predictions`."""
-    rules = predictions(scores, known, threshold, topk)
+    """Return (3, 2, C) counts: true positives and predictions of each class by each rule of :func:`predict_labels`."""
+    rules = predict_labels(scores, known, threshold, topk)
     return np.array([[(rule * positive).sum(axis=0), rule.sum(axis=0)] for rule in rules], dtype=np.float64)
 
 

@@ -76,7 +76,7 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Summary:
     """Summary of the values of several runs.
 
     Attributes:
@@ -101,7 +101,7 @@ class Spread:
         return f"{self.mean:+.1f}" if self.low is None else f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
 
 
-def spread(values: Sequence[float]) -> Spread | None:
+def summarize(values: Sequence[float]) -> Summary | None:
     """Summarize values of several runs, or their paired differences.
 
     The confidence interval is ``mean ± t * s / sqrt(n)``, with the standard deviation s and the quantile t of Student's
@@ -112,7 +112,7 @@ def spread(values: Sequence[float]) -> Spread | None:
         The summary, or None if there are no values.
     """
     if len(values) < 2:
-        return Spread(float(values[0]), 1) if len(values) else None
+        return Summary(float(values[0]), 1) if len(values) else None
     mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * deviation / len(values) ** 0.5
-    return Spread(mean, len(values), deviation, mean - half, mean + half)
+    return Summary(mean, len(values), deviation, mean - half, mean + half)

@@ -85,7 +85,7 @@ def read_scores(path: str) -> ImageScores:
     return ImageScores(path, image_ids, scores, targets, names)
 
 
-def find_scores(path: str, dataset: str | None = None) -> str:
+def scores_path(path: str, dataset: str | None = None) -> str:
     """Return the path of the scores of a run.
 
     Args:
@@ -98,24 +98,25 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     """
     if os.path.isfile(path):
         return path
-    trained, evaluated = (
-        {file.parent.name: file for file in sorted(Path(path).glob(f"{folder}inference/*/{SCORES_FILE}"))}
-        for folder in ("", "evaluation/")
+    trained, later = (
+        sorted(file.parent.name for file in Path(path, part).glob(f"inference/*/{SCORES_FILE}"))
+        for part in ("", "evaluation")
     )
     # Other datasets, such as those of `mlickd tune-thresholds`, count only if they are named or the only ones.
-    found = trained if trained and dataset is None else evaluated | trained
+    names = trained if trained and dataset is None else dict.fromkeys(later + trained)
+    found = {name: file for name in names if (file := results_folder(path, name) / SCORES_FILE).is_file()}
     if not found:
         raise InputError(
-            f"{path}: is neither a score file nor a folder with inference/*/{SCORES_FILE}; evaluate the run first "
-            "with `mlickd train --eval-only`"
+            f"{path}: is neither a score file nor a folder with inference/*/{SCORES_FILE} of the final checkpoint; "
+            "evaluate the run first with `mlickd train --eval-only`"
         )
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):
         raise InputError(f"{path}: has scores of {', '.join(found)}; choose one of them with --dataset")
-    return str(find_results(path, name) / SCORES_FILE)
+    return str(found[name])
 
 
-def find_results(folder: str | os.PathLike[str], dataset: str) -> Path:
+def results_folder(folder: str | os.PathLike[str], dataset: str) -> Path:
     """Return the folder with the results of a run on a dataset.
 
     A later evaluation (``--eval-only``), for example after a correction of labels, replaces the results of the training

@@ -15,7 +15,7 @@ import numpy as np
 from mlickd.errors import InputError
 from mlickd.files import require_file
 
-FORMAT = "mlickd classifier 3"
+FORMAT = "mlickd classifier"
 _LARGEST_INPUT = 8192  # pixels; a damaged file must not take all memory
 _RESIZE = (
     "the whole photo, upright according to its EXIF orientation, warped to input_size x input_size pixels; Pillow: "
@@ -53,7 +53,7 @@ class ExportMetadata:
         """Return the metadata from the result of :meth:`properties`. Error messages name the ``path`` of the file.
 
         Raises:
-            InputError: the strings are corrupt, or another version of ``mlickd export`` wrote them.
+            InputError: the strings are missing or corrupt.
         """
         try:
             values = {name: json.loads(properties[name]) for name in cls.__dataclass_fields__}
@@ -71,7 +71,7 @@ class ExportMetadata:
         except (KeyError, ValueError, TypeError, RecursionError):
             valid = False
         if not valid:
-            raise InputError(f"{path}: its metadata is corrupt or has another version; export it again")
+            raise InputError(f"{path}: its metadata is missing or corrupt; export it again")
         return metadata
 
 
@@ -99,7 +99,7 @@ class ExportedClassifier:
         """(C,) float32; a class is predicted if ``score >= threshold``."""
         return np.array(self.metadata.thresholds, dtype=np.float32)
 
-    def scores_of_views(self, views: np.ndarray) -> np.ndarray:
+    def predict_scores(self, views: np.ndarray) -> np.ndarray:
         """Return the (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB images; S is ``metadata.input_size``."""
         scores = self.run(views)
         if not np.isfinite(scores).all():

@@ -1,4 +1,4 @@
-"""A student in a folder in the form of the Hugging Face Hub: find or download, load, upload.
+"""A student in a Hugging Face model folder: find or download, load, upload.
 
 The folder contains ``config.json``, the model card ``README.md``, and the network: ``model.safetensors``, which timm
 also loads from this folder, or ``model.onnx``. Nothing is unpickled. This module does not import Detectron2.
@@ -26,7 +26,7 @@ _REPOSITORY = re.compile(r"(?!.*\.(bin|json|onnx|pkl|pt|pth|safetensors|yaml|yml
 
 
 def find_hub_folder(source: str | os.PathLike[str]) -> Path | None:
-    """Return the folder of a student in the form of the Hub, or None if ``source`` is another path.
+    """Return the model folder of a student, or None if ``source`` is another path.
 
     The model ``user/name`` on the Hub is downloaded into the Hub's cache.
 
@@ -46,7 +46,7 @@ def find_hub_folder(source: str | os.PathLike[str]) -> Path | None:
 
 
 def is_hub_student(source: str | os.PathLike[str]) -> bool:
-    """Return whether this is a folder in the form of the Hub, or ``user/name`` on the Hub, unlike ``./folder/name``.
+    """Return whether this is the model folder of a student, or ``user/name`` on the Hub, unlike ``./folder/name``.
 
     Raises:
         InputError: the folder ``user`` exists, but not ``user/name``.

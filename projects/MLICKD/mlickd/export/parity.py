@@ -31,8 +31,7 @@ PILLOW_TOLERANCE = 2e-3
 # Fraction of threshold decisions that may differ; one decision may always differ.
 DECISION_TOLERANCE = 0.005
 
-_PYTORCH, _SAME_PIXELS = "PyTorch, as in an evaluation", "the file, the same pixels"
-_AS_PREDICT = "the file, photos read as `mlickd predict` reads them"
+_PYTORCH, _SAME_PIXELS, _PILLOW = "PyTorch", "ONNX, same pixels", "ONNX, resized by Pillow"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
     Raises:
         InputError: a photo cannot be read.
     """
-    scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _AS_PREDICT: []}
+    scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _PILLOW: []}
     mapper = build_test_mapper(cfg)
     chunk_size = sum(BATCH_SIZES)
     for start in progress(range(0, len(records), chunk_size), "check", "batch"):
@@ -110,9 +109,9 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
         pixels = np.stack([sample["image"].numpy().transpose(1, 2, 0) for sample in samples])
         rgb = pixels if cfg.INPUT.FORMAT == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
         squares = np.stack([read_square(record, cfg.INPUT.SIZE_TEST) for record in chunk])
-        for title, views in ((_SAME_PIXELS, rgb), (_AS_PREDICT, squares)):
+        for title, views in ((_SAME_PIXELS, rgb), (_PILLOW, squares)):
             for batch in np.split(views, np.cumsum(BATCH_SIZES)[:-1]):
-                scores[title] += [*exported.scores_of_views(batch)] if len(batch) else []
+                scores[title] += [*exported.predict_scores(batch)] if len(batch) else []
     targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if all("labels" in record for record in records) else None
     expected = np.stack(scores[_PYTORCH])
     return [_compare(title, np.stack(found), expected, targets, exported) for title, found in scores.items()]

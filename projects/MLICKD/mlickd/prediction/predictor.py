@@ -211,8 +211,8 @@ def load_model(
 
     Args:
         source: folder of a finished run (its ``OUTPUT_DIR``) or of a seed, output of ``quickstart`` or ``compare``,
-            checkpoint (``.pth``), exported student (``.onnx``), or student in the form of the Hugging Face Hub: its
-            folder, or its name ``user/name`` on the Hub, which is downloaded.
+            checkpoint (``.pth``), exported student (``.onnx``), or Hugging Face model folder of a student, or its name
+            ``user/name`` on the Hub, which is downloaded.
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.
         thresholds: one for all classes, one for each class, or a ``thresholds.json``. Default of a run: the thresholds
             that ``mlickd tune-thresholds`` wrote, or else its ``TEST.THRESHOLD``. Default of an exported student: the
@@ -232,7 +232,7 @@ def load_model(
         names, default_thresholds = exported.class_names, lambda: (exported.thresholds, thresholds_from)
         parts = {
             "read": partial(read_square, side=exported.metadata.input_size),
-            "run": lambda views: [(scores, None) for scores in exported.scores_of_views(np.stack(views))],
+            "run": lambda views: [(scores, None) for scores in exported.predict_scores(np.stack(views))],
         }
     else:
         from mlickd import registration  # noqa: F401, first: it imports Detectron2 with care

@@ -13,15 +13,13 @@ from mlickd.data.catalog import check_run_classes, class_names, dataset_records
 from mlickd.data.parts import part_for_seed, whole_name
 from mlickd.engine.input_checks import check_unlabeled
 from mlickd.errors import InputError
-from mlickd.evaluation.intervals import Spread, bootstrap_metrics, percentile_interval
-from mlickd.evaluation.score_files import SCORES_FILE, read_scores
+from mlickd.evaluation.intervals import Summary, bootstrap_metrics, percentile_interval
+from mlickd.evaluation.score_files import REPORT_FILE, SCORES_FILE, read_scores, results_folder
 from mlickd.files import require_file
 from mlickd.runs import (
     STUDENT_CHECKPOINT,
     data_record,
-    find_report,
-    multilabel_results,
-    multilabel_results_path,
+    read_report,
     run_config,
 )
 
@@ -76,13 +74,13 @@ class Model:
     @cached_property
     def report(self) -> dict | None:
         """Results on the test dataset, see :class:`mlickd.evaluation.MultiLabelEvaluator`; None unless done."""
-        return multilabel_results(self.report_path) if self.status == "done" else None
+        return read_report(self.report_path) if self.status == "done" else None
 
     @property
     def report_path(self) -> Path:
         """Path of :attr:`report`. A given teacher may have been evaluated after its training."""
-        later = None if self.jobs else find_report(self.folder, self.test)
-        return later or multilabel_results_path(self.folder, self.test)
+        results = self.folder / "inference" / self.test if self.jobs else results_folder(self.folder, self.test)
+        return results / REPORT_FILE
 
     @cached_property
     def resampled(self) -> np.ndarray:
@@ -333,11 +331,11 @@ class Comparison:
         return given
 
 
-def difference_over_images(pairs: Sequence[tuple[Model, Model]]) -> Spread:
+def difference_over_images(pairs: Sequence[tuple[Model, Model]]) -> Summary:
     """Return the mean difference of mAP over pairs of models, in points, with its interval over resampled images."""
     mean = np.mean([one.report["metrics"]["mAP"] - other.report["metrics"]["mAP"] for one, other in pairs])
     resampled = np.mean([one.resampled - other.resampled for one, other in pairs], axis=0)
-    return Spread(float(mean), len(pairs), None, *percentile_interval(resampled))
+    return Summary(float(mean), len(pairs), None, *percentile_interval(resampled))
 
 
 def same_labeled_images(names: Sequence[str], others: Sequence[str]) -> bool:

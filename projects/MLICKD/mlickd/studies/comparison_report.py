@@ -9,7 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from mlickd.errors import InputError
-from mlickd.evaluation.intervals import CONFIDENCE, Spread, spread
+from mlickd.evaluation.intervals import CONFIDENCE, Summary, summarize
 from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
@@ -63,7 +63,7 @@ def write_comparison_report(
     }
     if gains:
         cells = {name: [*_spreads(gain), over_images[name]] for name, gain in gains.items()}
-        rows = [[name, *map(Spread.interval_text, found), len(gains[name])] for name, found in cells.items()]
+        rows = [[name, *map(Summary.interval_text, found), len(gains[name])] for name, found in cells.items()]
         parts.append(_markdown(rows, [f"difference to {BASELINE}, in points", *_COLUMNS, "mAP, over photos", "pairs"]))
     if failures:
         parts.append("Failed:\n\n" + "\n".join(f"- {failure}" for failure in failures))
@@ -125,9 +125,9 @@ def _gains(values: Mapping[str, _BySeed], without: Sequence[str] = (BASELINE, TE
     return gains
 
 
-def _spreads(by_seed: _BySeed) -> list[Spread]:
+def _spreads(by_seed: _BySeed) -> list[Summary]:
     """Return a summary over the seeds for each of TABLE_METRICS; an empty list without a seed."""
-    return [spread(column) for column in np.array(list(by_seed.values())).T]
+    return [summarize(column) for column in np.array(list(by_seed.values())).T]
 
 
 def _as_dict(by_seed: _BySeed) -> dict[str, dict]:

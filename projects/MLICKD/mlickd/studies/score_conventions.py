@@ -18,7 +18,7 @@ from mlickd.evaluation.counting import prediction_prefixes
 from mlickd.evaluation.intervals import CONFIDENCE, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.metrics import check_protocol, multilabel_metrics, threshold_rule
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, micro_curve
-from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
+from mlickd.evaluation.score_files import ImageScores, read_scores, scores_path
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def compare_scores(
     """Compute the metrics of every run under every convention, and bootstrap intervals of metrics and differences.
 
     Args:
-        paths: score files or run folders, see :func:`mlickd.evaluation.score_files.find_scores`. A
+        paths: score files or run folders, see :func:`mlickd.evaluation.score_files.scores_path`. A
             ``thresholds.json`` in a folder adds the metrics with a separate threshold for each class.
         dataset: dataset of the scores, if a folder has scores of several datasets.
         threshold, topk: see :func:`multilabel_metrics`.
@@ -160,7 +160,7 @@ def compare_scores(
     runs: dict[str, dict] = {}
     files: dict[str, ImageScores] = {}
     for name, path in zip(names, paths, strict=True):
-        scores = read_scores(find_scores(path, dataset))
+        scores = read_scores(scores_path(path, dataset))
         # Differences are computed within a resample, so runs on the same images must list them in the same order.
         same_order = scores.align_with(files[names[0]]) if files else scores
         files[name] = same_order or scores

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from mlickd.data.catalog import dataset_records
 from mlickd.data.parts import part_for_seed
 from mlickd.environment import dataset_root
-from mlickd.evaluation.intervals import CONFIDENCE, Spread, bootstrap_metrics, percentile_interval, spread
+from mlickd.evaluation.intervals import CONFIDENCE, Summary, bootstrap_metrics, percentile_interval, summarize
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.prediction import load_model
 from mlickd.prediction.photo_report import PhotoReport
@@ -45,7 +45,7 @@ def compare_on_held_out_photos(comparison: Comparison) -> tuple[str, dict]:
     baselines, images, results, differences = methods.get(BASELINE, {}), {}, {}, {}
     for name, by_seed in methods.items():
         images |= {model.test: model.report["counts"]["images"] for model in by_seed.values()}
-        results[name] = spread([model.report["metrics"]["mAP"] for model in by_seed.values()])
+        results[name] = summarize([model.report["metrics"]["mAP"] for model in by_seed.values()])
         if name == TEACHER and not comparison.teacher_per_seed:
             by_seed = dict.fromkeys(baselines, *by_seed.values())
         pairs = [(by_seed[seed], baseline) for seed, baseline in baselines.items() if seed in by_seed]
@@ -65,7 +65,7 @@ def compare_on_held_out_photos(comparison: Comparison) -> tuple[str, dict]:
     return f"{table}\n\n{_remarks(comparison, images, differences.get(TEACHER))}", content
 
 
-def _remarks(comparison: Comparison, images: Mapping[str, int], teacher: Spread | None) -> str:
+def _remarks(comparison: Comparison, images: Mapping[str, int], teacher: Summary | None) -> str:
     """Return remarks on the numbers of held-out photos by dataset, and on the difference of teacher and baseline."""
     if not images:
         return "No model has results on the held-out photos."
