@@ -20,6 +20,7 @@ from mlickd.data.scenes import write_scenes
 from mlickd.engine import Trainer, finalize_config, load_config
 from mlickd.engine.hooks import StopHook
 from mlickd.environment import keep_freed_memory
+from mlickd.runs import write_run_files
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 # Configuration files of each network, with a placeholder for `wsd`, `cls` or `kd`, and batch sizes of training.
@@ -68,7 +69,9 @@ def module_environment() -> dict[str, str]:
 def write_run(cfg: CfgNode, folder: Path) -> str:
     """Write the files of a run with random weights. Return the path of its checkpoint."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
+    cfg = cfg.clone()
+    cfg.OUTPUT_DIR = str(folder)
+    write_run_files(cfg)
     torch.save({"model": build_model(cfg).state_dict()}, folder / "model_final.pth")
     return str(folder / "model_final.pth")
 
