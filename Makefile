@@ -1,13 +1,13 @@
 # `make quickstart` and `make test` create $(VENV) if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= bench,demo,dev,docs,export,weights
+EXTRAS ?= demo,dev,docs,export,weights
 OUTPUT ?= output/quickstart
 # Use more on a machine with more cores. 0 runs the tests in one process.
 TEST_PROCESSES ?= 2
 # Environment of the oldest versions, without exports, which need a newer PyTorch, and without the demo; their tests are skipped.
 VENV_MIN ?= .venv-min
-EXTRAS_MIN ?= bench,dev,docs,weights
+EXTRAS_MIN ?= dev,docs,weights
 PYTEST_ARGS ?=
 # Kills of each kind of training.
 KILLS ?= 20

@@ -28,19 +28,9 @@ def test_startup_on_a_small_dataset(tmp_path: Path, call_tool: Callable) -> None
     assert "first batch" in result.out
 
 
-def test_loader_on_a_dataset(tmp_path: Path, call_tool: Callable, tiny_scenes: Path) -> None:
-    sizes = ("--size", 32, "--images", 8, "--workers", 1, "--repetitions", 1)
-    result = call_tool("benchmark", "loader", "--dataset", "tiny_train", *sizes, "--output", tmp_path)
-    assert result.status == 0, result.err
-    comparisons = json.loads((tmp_path / "loader.json").read_text())["benchmarks"]["loader"]
-    assert [c["title"] for c in comparisons] == [f"tiny_train at 32 px, {p}" for p in ("one process", "1 workers")]
-    assert all(len(values) == 1 for comparison in comparisons for values in comparison["values"].values())
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_all_benchmarks_run_quickly(tmp_path: Path, call_tool: Callable) -> None:
-    pytest.importorskip("torchmetrics")
     pytest.importorskip("onnxruntime")
     result = call_tool("benchmark", "all", "--quick", "--output", tmp_path)
     assert result.status == 0, result.err
@@ -53,8 +43,12 @@ def test_all_benchmarks_run_quickly(tmp_path: Path, call_tool: Callable) -> None
 def test_a_missing_package_is_named_before_any_work(call_tool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.command.find_spec", lambda name: None)
     result = call_tool("benchmark", "all", "--quick")
-    result.assert_ends_in_one_line("torchmetrics")
+    result.assert_ends_in_one_line("extra export")
     assert not result.out
+
+
+def test_an_option_of_another_benchmark_is_refused(call_tool: Callable) -> None:
+    call_tool("benchmark", "step", "--images", 3).assert_ends_in_one_line("step: has no --images")
 
 
 def test_benchmarks_need_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_a_file_is_written_and_checked(folder, call_tool, monkeypatch):
     result = call_tool("export_student", "--run", "run", "--output", "out/student.onnx", "--check")
     assert result.status == 0, result.err
     assert "out/student.onnx: " in result.out and "20 classes, thresholds: 0.4 for all classes" in result.out
-    assert "PyTorch, as in an evaluation" in result.out and result.out.endswith("12 photos\n")
+    assert "ONNX, same pixels" in result.out and result.out.endswith("12 photos\n")
 
     other = load_exported("out/student.onnx")
     write_untrained_run(folder / "other", seed=1)

@@ -3,21 +3,15 @@
 import argparse
 import inspect
 import logging
-import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from mlickd.cli.command_line import command_parser, positive_int, typed_command
 from mlickd.errors import InputError
 
 from .inference import measure_inference
-from .loader import measure_loader
 from .measurement import BenchmarkResult, results_table, write_results
-from .metrics import measure_metrics
 from .prediction import measure_prediction
 from .proposals import measure_proposals
 from .settings import NETWORKS
@@ -25,67 +19,60 @@ from .startup import measure_memory, measure_startup
 from .step import measure_step
 from .training import measure_training
 
-EXAMPLE = "Example:\n\n  mlickd benchmark {} --output output/benchmark\n"
-# Benchmarks by name, in the order of `all`. Docstrings become help texts, and arguments become options.
+# Benchmarks by name, in the order of `all`. Their arguments are the options of the command.
 BENCHMARKS: dict[str, Callable[..., list[BenchmarkResult]]] = {
     "step": measure_step,
-    "loader": measure_loader,
     "proposals": measure_proposals,
-    "metrics": measure_metrics,
     "inference": measure_inference,
     "prediction": measure_prediction,
     "training": measure_training,
     "startup": measure_startup,
     "memory": measure_memory,
 }
+EPILOG = """\
+benchmarks:
+{}
+example:
+  mlickd benchmark all --output output/benchmark
+
+Options other than --quick and --output are for a single benchmark, which refuses the options that it does not have. The
+functions in projects/MLICKD/benchmarks describe their defaults. OMP_NUM_THREADS sets the number of threads.
+"""
 # Values of options with --quick.
-_QUICK = {"networks": ["efficientnet-lite0"], "batch_size": 2, "repetitions": 1, "size": 64, "images": 20}
-_QUICK |= {"classes": 10, "workers": 1, "proposals": 5, "batches": 1, "iterations": 2}
-# Required packages, from the extras `bench` and `export`.
-_EXPORT = ("onnx", "onnxruntime", "onnxscript")
-_PACKAGES = {"metrics": ("torchmetrics", "sklearn"), "inference": _EXPORT, "prediction": _EXPORT}
+_QUICK = {"networks": ["efficientnet-lite0"], "batch_size": 2, "repetitions": 1, "images": 20, "workers": 1}
+_QUICK |= {"proposals": 5, "batches": 1, "iterations": 2}
 
 
-def parse_arguments(description: str) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = command_parser(description, EXAMPLE.format("all"))
-    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
-    _add_command(commands, "all", f"All benchmarks: {', '.join(BENCHMARKS)}.")
-    for name, measure in BENCHMARKS.items():
-        text = inspect.getdoc(measure)
-        command = _add_command(commands, name, text.partition("\n\nArgs:")[0])
-        helps = dict(re.findall(r"^    (\w+): (.+)$", text, re.MULTILINE))
-        for option, parameter in inspect.signature(measure).parameters.items():
-            _add_option(command, option, parameter.default, helps[option])
-    return parser.parse_args()
-
-
-def _add_command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name,
-        help=text.partition("\n")[0],
-        description=text,
-        epilog=EXAMPLE.format(name),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.add_argument("--quick", action="store_true", help="smallest sizes, as a test of the benchmark")
-    command.add_argument("--threads", type=positive_int, metavar="N", help="threads of PyTorch (default: automatic)")
-    folder = {"type": Path, "default": Path("output/benchmark"), "metavar": "FOLDER"}
-    command.add_argument("--output", **folder, help="folder for <name>.json and <name>.md (default: %(default)s)")
-    return command
-
-
-def _add_option(command: argparse.ArgumentParser, name: str, default: object, text: str) -> None:
-    settings: dict[str, Any] = {"type": positive_int, "metavar": "N"}
-    if name == "networks":
-        settings = {"nargs": "+", "choices": tuple(NETWORKS)}
-    elif isinstance(default, tuple):
-        settings = {"nargs": "*", "metavar": ("KEY", "VALUE")}
-    elif isinstance(default, str):
-        settings = {"metavar": "NAME"}
-    if default:
-        text += f" (default: {' '.join(default) if isinstance(default, tuple) else default})"
-    command.add_argument(f"--{name.replace('_', '-')}", help=text, **settings)
+def parse_arguments(description: str) -> tuple[argparse.Namespace, dict]:
+    """Return the command line, and its options for a single benchmark that are given."""
+    titles = (f"  {name:<11} {inspect.getdoc(measure).splitlines()[0]}\n" for name, measure in BENCHMARKS.items())
+    parser = command_parser(description, EPILOG.format("".join(titles)))
+    parser.add_argument("benchmark", choices=[*BENCHMARKS, "all"], metavar="BENCHMARK", help="one of these, or all")
+    parser.add_argument("--quick", action="store_true", help="smallest sizes, as a test of the benchmark")
+    output_help = "folder for <name>.json and <name>.md (default: %(default)s)"
+    parser.add_argument("--output", type=Path, default="output/benchmark", metavar="FOLDER", help=output_help)
+    single = parser.add_argument_group("options for a single benchmark")
+    single.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), help="networks of step and inference")
+    for name, text in (
+        ("repetitions", "timed repetitions"),
+        ("batch-size", "images of a batch of step and inference"),
+        ("images", "number of images or photos"),
+        ("iterations", "iterations of training"),
+        ("workers", "worker processes of the loader"),
+        ("proposals", "proposals of each image of startup and memory"),
+        ("batches", "batches that startup reads before it measures memory"),
+    ):
+        single.add_argument(f"--{name}", type=positive_int, metavar="N", help=text)
+    single.add_argument("--dataset", metavar="NAME", help="folder dataset of training, without _train and _test")
+    single.add_argument("--data", metavar="FOLDER", help="folder that keeps the data of startup")
+    single.add_argument("--options", nargs="+", metavar="KEY VALUE", help="configuration of startup")
+    args = parser.parse_args()
+    others = ("benchmark", "quick", "output", "debug")
+    given = {name: value for name, value in vars(args).items() if name not in others and value is not None}
+    allowed = _parameters(args.benchmark) if args.benchmark in BENCHMARKS else ()
+    if unused := [f"--{name.replace('_', '-')}" for name in given if name not in allowed]:
+        parser.error(f"{args.benchmark}: has no {', '.join(unused)}")
+    return args, given
 
 
 def main(description: str) -> None:
@@ -94,20 +81,20 @@ def main(description: str) -> None:
     Raises:
         InputError: an option is wrong, or a package is missing.
     """
-    args = parse_arguments(description)
+    args, given = parse_arguments(description)
     names = list(BENCHMARKS) if args.benchmark == "all" else [args.benchmark]
-    packages = [package for name in names for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
-    if packages:
-        raise InputError(f"{args.benchmark}: needs {', '.join(packages)}; run `pip install -e .[bench,export]`")
+    exports = {"inference", "prediction"} & set(names)
+    if exports and not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
+        raise InputError(f"{args.benchmark}: needs the extra export; run `pip install -e .[export]`")
     logging.getLogger("mlickd").setLevel(logging.ERROR)  # hides warnings about classes without images
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     results = {}
     for name in names:
-        print(f"{name}: {inspect.getdoc(BENCHMARKS[name]).partition(chr(10))[0]}", flush=True)
-        given = {key: getattr(args, key, None) for key in inspect.signature(BENCHMARKS[name]).parameters}
-        if args.quick:
-            given |= {key: _QUICK[key] for key, value in given.items() if value is None and key in _QUICK}
-        results[name] = BENCHMARKS[name](**{key: value for key, value in given.items() if value is not None})
+        print(f"{name}: {inspect.getdoc(BENCHMARKS[name]).splitlines()[0]}", flush=True)
+        quick = {key: value for key, value in _QUICK.items() if args.quick and key in _parameters(name)}
+        results[name] = BENCHMARKS[name](**quick | given)
         write_results(results, typed_command(), args.output, args.benchmark)
     print(f"{results_table(results)}\nwritten to {args.output / args.benchmark}.json and .md", flush=True)
+
+
+def _parameters(benchmark: str) -> list[str]:
+    return list(inspect.signature(BENCHMARKS[benchmark]).parameters)

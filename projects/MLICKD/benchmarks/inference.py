@@ -1,7 +1,6 @@
 """Time per image of the student, its bare network, the exported student, and the teacher."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import timm
@@ -9,7 +8,6 @@ import torch
 import torchvision
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from detectron2.utils.analysis import FlopCountAnalysis
 from torch import nn
 
 from mlickd.data import dataset_records
@@ -57,18 +55,8 @@ def measure_inference(
                 }
                 comparisons.append(_per_image(f"{network} at {sizes[0]} px", calls, repetitions, count))
             calls = {"student": partial(student, samples[:1]), "teacher": partial(teacher, teacher_samples[:1])}
-            timed = _per_image("{} at {} and {} px".format(network, *sizes), calls, repetitions, 1)
-            costs = _multiply_adds(student, samples[:1]), _multiply_adds(teacher, teacher_samples[:1])
-            details = {name: f"{cost / 1e9:.2f} billion multiply-adds" for name, cost in zip(calls, costs, strict=True)}
-            comparisons.append(replace(timed, details=details))
+            comparisons.append(_per_image("{} at {} and {} px".format(network, *sizes), calls, repetitions, 1))
     return comparisons
-
-
-def _multiply_adds(model: nn.Module, samples: list[dict]) -> float:
-    """Return the number of multiply-adds in convolutions and matrix products."""
-    analysis = FlopCountAnalysis(model, samples)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    return float(analysis.total())
 
 
 def _per_image(title: str, calls: Mapping[str, Callable], repetitions: int, count: int) -> BenchmarkResult:

@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -24,13 +24,11 @@ class BenchmarkResult:
         title: measured quantity, and network or data.
         unit: unit of the values.
         values: values by candidate. The i-th values of all candidates are from the same repetition.
-        details: further figures by candidate.
     """
 
     title: str
     unit: str
     values: Mapping[str, Sequence[float]]
-    details: Mapping[str, str] = field(default_factory=dict)
 
     def ratio(self, name: str) -> float:
         """Return the ratio of a candidate to the first candidate; NaN if a value of the first is 0.
@@ -84,9 +82,9 @@ def results_table(results: Mapping[str, Sequence[BenchmarkResult]], table_format
             for name, values in comparison.values.items():
                 median = f"{_number(statistics.median(values))} {comparison.unit}"
                 span = f"{_number(min(values))} to {_number(max(values))}" if len(values) > 1 else ""
-                ratio, details = _number(comparison.ratio(name)), comparison.details.get(name, "")
-                lines.append((benchmark, f"{comparison.title}: {name}", median, span, ratio, details))
-    headers = ("benchmark", "candidate", "median", "lowest to highest", "ratio", "details")
+                ratio = _number(comparison.ratio(name))
+                lines.append((benchmark, f"{comparison.title}: {name}", median, span, ratio))
+    headers = ("benchmark", "candidate", "median", "lowest to highest", "ratio")
     return tabulate(lines, headers, tablefmt=table_format, disable_numparse=True)
 
 

@@ -49,18 +49,17 @@ def measure_startup(
         raise InputError("startup: training did not start; see its message above")
     report = json.loads(process.stdout.splitlines()[-1])
     title = f"{images:,} images, {proposals} proposals each, {workers} workers"
-    moments = [(start, 0.0), *report["moments"].values()]
-    seconds, details = {"total": [moments[-1][0] - start]}, {"total": f"{moments[-1][1]:.1f} CPU s"}
+    moments = [start, *report["moments"].values()]
+    seconds = {"total": [moments[-1] - start]}
     for name, before, after in zip(report["moments"], moments, moments[1:], strict=False):
-        seconds[name], details[name] = [after[0] - before[0]], f"{after[1] - before[1]:.1f} CPU s"
-    comparisons = [BenchmarkResult(title, "s", seconds, details)]
+        seconds[name] = [after - before]
+    comparisons = [BenchmarkResult(title, "s", seconds)]
     memory = report["memory"]
     if all(memory.values()):  # Linux only
         megabytes = {"all processes, shared pages once": [shared_once(memory.values()) / 1e6]}
         megabytes |= {name: [sizes["Rss"] / 1e6] for name, sizes in memory.items()}
         megabytes["trainer at its peak"] = [report["peak"] / 1e6]
-        details = {name: f"PSS {sizes['Pss'] / 1e6:.0f} MB" for name, sizes in memory.items()}
-        comparisons.append(BenchmarkResult(f"{title}, resident memory", "MB", megabytes, details))
+        comparisons.append(BenchmarkResult(f"{title}, resident memory", "MB", megabytes))
     return comparisons
 
 
