@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check training on a GPU within ten minutes: losses, speed, memory, and a resumed run.
+"""Check training on a GPU: losses, speed, memory, and a resumed run.
 
 The teacher and both stages of distillation train with VGG16 at the sizes of the paper, in float32, bfloat16 and
 float16, with a live teacher and with the knowledge cache. Weights are random, and photos and proposals are drawn. The
