@@ -101,10 +101,9 @@ class WeakDetectionEvaluator(RecordEvaluator):
             for label in np.unique(labels).tolist():
                 detections[label][record["image_id"]] = (boxes[labels == label], scores[labels == label])
             for annotation in record["annotations"]:
-                if annotation["category_id"] in objects:
-                    box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
-                    ignored = bool(annotation.get("iscrowd", 0) or annotation.get("difficult", 0))
-                    objects[annotation["category_id"]][record["image_id"]].append((box, ignored))
+                box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
+                ignored = bool(annotation.get("iscrowd", 0) or annotation.get("difficult", 0))
+                objects[annotation["category_id"]][record["image_id"]].append((box, ignored))
 
         coco = coco_average_precision(self.boxed_records, detections)
         per_class = {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .counting import count_predictions, mean_over_classes, precision_recall, prediction_prefixes
-from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves
+from .ranking import AVERAGE_PRECISION_RULES, class_curves
 
 # Metrics in the tables of the paper.
 TABLE_METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
@@ -25,7 +25,8 @@ def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, a
         raise ValueError(f"threshold must be a probability in [0, 1], got {wrong}")
     if isinstance(topk, bool) or topk != int(topk) or topk < 1:
         raise ValueError(f"topk must be an integer of at least 1, got {topk}")
-    check_ap_rule(ap)
+    if ap not in AVERAGE_PRECISION_RULES:
+        raise ValueError(f"unknown AP rule '{ap}': choose one of {', '.join(AVERAGE_PRECISION_RULES)}")
 
 
 def multilabel_metrics(

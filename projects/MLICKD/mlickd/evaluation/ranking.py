@@ -11,12 +11,6 @@ AVERAGE_PRECISION_RULES = {
 }
 
 
-def check_ap_rule(ap: str) -> None:
-    """Raise ValueError unless ``ap`` is in AVERAGE_PRECISION_RULES."""
-    if ap not in AVERAGE_PRECISION_RULES:
-        raise ValueError(f"unknown AP rule '{ap}': choose one of {', '.join(AVERAGE_PRECISION_RULES)}")
-
-
 @dataclass(frozen=True)
 class RankingCurve:
     """Counts at the T distinct scores of the positives, highest score first.
@@ -86,7 +80,6 @@ def area_under_curve(
     Returns:
         (...) AP in 0..1, NaN without a positive.
     """
-    check_ap_rule(ap)
     precision = true_positives / np.maximum(predicted, 1)
     if ap != "ranking":
         # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: the best precision at this recall
