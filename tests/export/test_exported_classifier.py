@@ -6,18 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from mlickd import load_model
 from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported
-from mlickd.runs import load_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "using.md"
 ORIGIN = {"thresholds_from": "TEST.THRESHOLD", "provenance": {"data": [{"name": "pets_train"}]}}
@@ -39,28 +35,6 @@ def test_damaged_metadata_are_one_line(name: str, value: str | None):
     properties = {key: text for key, text in properties.items() if text is not None}
     with pytest.raises(InputError, match="^pets.onnx: [^\n]*$"):
         ExportMetadata.from_properties(properties, "pets.onnx")
-
-
-def test_scores_agree_with_the_student(exported):
-    generator = np.random.default_rng(1)
-    sizes = [(32, 32), (41, 57), (64, 20), (32, 90), (100, 33)]
-    photos = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
-    views = [np.array(Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR)) for photo in photos]
-    student = load_run(exported.run)[1].cpu()
-    with torch.no_grad():
-        outputs = student([{"image": torch.from_numpy(view).permute(2, 0, 1)} for view in views])
-    expected = np.stack([output["image_scores"].numpy() for output in outputs])
-    assert np.ptp(expected, axis=0).max() > 0.01, "the photos have to differ"
-    classifier, model = load_exported(exported.onnx), load_model(exported.onnx)
-    for batch_size in (1, 2, 16):
-        found = np.stack([prediction.values for prediction in model.predict(photos, batch_size)])
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert model.predict([]) == []
-    assert classifier.class_names == tuple((exported.root / "tiny" / "classes.txt").read_text().split("\n")[:20])
-    assert classifier.thresholds.tolist() == [np.float32(0.4)] * 20
-    for image in (np.zeros((32, 32), np.uint8), np.zeros((32, 32, 3), np.float32), np.zeros((0, 3, 3), np.uint8)):
-        with pytest.raises(InputError, match="image 2"):
-            model.predict([photos[0], image])
 
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "checkpoint", "other ONNX"])
