@@ -18,7 +18,7 @@ from mlickd.runs import load_run, predict
 
 def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_root):
     cfg, model = load_run(exported.run)
-    records = dataset_records("tiny_train") + dataset_records("tiny_test")  # 36: more than one round of batches
+    records = dataset_records("tiny_train") + dataset_records("tiny_test")  # several batches
     file = load_exported(exported.onnx)
     reference, same, resized = check_parity(cfg, model, file, records)
     expected = predict(cfg, model, records)

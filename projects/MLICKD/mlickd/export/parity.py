@@ -22,8 +22,7 @@ from mlickd.runs import run_class_names, run_config
 
 from .exported_classifier import ExportedClassifier
 
-# The exported file runs on batches of these sizes, one after another.
-BATCH_SIZES = (1, 2, 5, 16)
+_BATCH_SIZE = 16
 # Maximum difference of scores for equal pixels. ONNX Runtime computes sums in another order than PyTorch.
 PIXEL_TOLERANCE = 1e-4
 # Mean difference of scores for photos that Pillow resizes; their pixels differ by rounding. Single scores differ more.
@@ -100,18 +99,16 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
     """
     scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _PILLOW: []}
     mapper = build_test_mapper(cfg)
-    chunk_size = sum(BATCH_SIZES)
-    for start in progress(range(0, len(records), chunk_size), "check", "batch"):
-        chunk = records[start : start + chunk_size]
-        samples = [mapper(record) for record in chunk]
+    for start in progress(range(0, len(records), _BATCH_SIZE), "check", "batch"):
+        batch = records[start : start + _BATCH_SIZE]
+        samples = [mapper(record) for record in batch]
         with torch.inference_mode():
             scores[_PYTORCH] += [output["image_scores"].numpy() for output in model(samples)]
         pixels = np.stack([sample["image"].numpy().transpose(1, 2, 0) for sample in samples])
         rgb = pixels if cfg.INPUT.FORMAT == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
-        squares = np.stack([read_square(record, cfg.INPUT.SIZE_TEST) for record in chunk])
-        for title, views in ((_SAME_PIXELS, rgb), (_PILLOW, squares)):
-            for batch in np.split(views, np.cumsum(BATCH_SIZES)[:-1]):
-                scores[title] += [*exported.predict_scores(batch)] if len(batch) else []
+        squares = np.stack([read_square(record, cfg.INPUT.SIZE_TEST) for record in batch])
+        scores[_SAME_PIXELS] += [*exported.predict_scores(rgb)]
+        scores[_PILLOW] += [*exported.predict_scores(squares)]
     targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if all("labels" in record for record in records) else None
     expected = np.stack(scores[_PYTORCH])
     return [_compare(title, np.stack(found), expected, targets, exported) for title, found in scores.items()]
