@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.visualization.gallery import COORDINATE_MAX, _photo_data, write_gallery
+from mlickd.visualization.gallery import write_gallery
 from mlickd.visualization.image_results import ClassResult, ImageResult
 
 SCRIPT = "<script>alert(1)</script>"
@@ -89,27 +89,6 @@ def test_photos_are_embedded_with_their_aspect_ratio(tmp_path: Path):
             assert image.width / image.height == pytest.approx(width / height, rel=0.1)
             assert np.asarray(image.convert("RGB")).mean(axis=(0, 1)) == pytest.approx([200, 100, 50], abs=4)
         assert (photo["width"], photo["height"]) == (width, height)
-
-
-def test_data_of_a_photo_have_labels_results_regions_and_maps():
-    maps = {"cat": np.array([[-1.0, 0.0], [1.0, 3.0]], np.float32), SCRIPT: np.zeros((2, 3), np.float32)}
-    shown = (*found(True), ClassResult(QUOTE, 0.30004, True, False), ClassResult("cat", 0.1, False, False))
-    result = ImageResult("1", "", (SCRIPT, QUOTE), {"distilled": shown}, regions(), {"distilled": maps})
-    data = _photo_data(result, NAMES, (64, 48))
-    assert data["labels"] == [0, 1]
-    assert data["results"] == [[[0, 0.9, "right"], [1, 0.3, "missed"], [2, 0.1, "below"]]]
-    end = COORDINATE_MAX
-    assert data["regions"] == [
-        [1, 0.7, 0, 0, end, end],
-        [0, 0.001, end // 8, round(end / 6), end * 5 // 8, round(end * 5 / 6)],
-    ]
-    (student_maps,) = data["maps"]
-    values = student_maps[2]
-    assert (values["low"], values["high"], values["mean"]) == (-1, 3, 0.75)
-    with Image.open(io.BytesIO(base64.b64decode(values["image"]))) as image:
-        assert image.mode == "RGBA" and image.size == (2, 2)
-    unknown = _photo_data(ImageResult("1", "", None), NAMES, (64, 48))
-    assert unknown["labels"] is None and unknown["regions"] is None and unknown["results"] == []
 
 
 def test_bad_input_is_named(tmp_path: Path, photo: str):
