@@ -134,8 +134,8 @@ def build_proposer(cfg: CfgNode) -> partial:
     if method not in PROPOSAL_METHODS:
         names = ", ".join(name for name, _ in PROPOSAL_METHODS)
         raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {method}: is not one of {names}, so it cannot run on new photos; make a store "
-            "of them, or set another METHOD"
+            f"{found or 'DATASETS.PROPOSALS.METHOD'}: the method {method} is not one of {names}, so it cannot run on "
+            "new photos; make a dataset of these photos, and import their proposals"
         )
     logger.info("Generating proposals of new photos with %s", method)
     return partial(propose, method=method, parameters=complete_parameters(method, parameters))
