@@ -160,7 +160,8 @@ def test_weights_of_torchvision_are_checked_without_a_download(monkeypatch: pyte
     check_backbone_weights(normalized, "torchvision://VGG16_BN_Weights.IMAGENET1K_V1")
     with pytest.raises(InputError, match=r"missing: conv1_1.norm.running_mean.* and \d+ more"):
         check_backbone_weights(normalized, "torchvision://VGG16_Weights.IMAGENET1K_V1")
-    for name in ("VGG99_Weights.IMAGENET1K_V1", "ResNet50_QuantizedWeights.DEFAULT"):
+    wrong = ("VGG99_Weights.IMAGENET1K_V1", "ResNet50_QuantizedWeights.DEFAULT")
+    for name in (*wrong, "VGG16_Weights.IMAGENET1K_V2", "vgg.VGG16_Weights"):
         with pytest.raises(InputError, match=name):
             check_backbone_weights(plain, f"torchvision://{name}")
 

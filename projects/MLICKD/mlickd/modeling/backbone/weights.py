@@ -90,7 +90,7 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
         weights = torchvision.models.get_weight(source.removeprefix(_TORCHVISION))
         # The name of the enum in lower case is the name of the network. Quantized networks differ, and are refused.
         network = torchvision.models.get_model_builder(type(weights).__name__.removesuffix("_Weights").lower())
-    except ValueError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{_KEY} {source}: torchvision has no such weights ({error}); give a name such as "
             "torchvision://VGG16_Weights.IMAGENET1K_V1"
