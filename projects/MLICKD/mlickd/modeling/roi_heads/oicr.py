@@ -119,8 +119,7 @@ class OICRHeads(WSDDNHeads):
             for image_logits, regions, scores, target in zip(split, proposals, previous, targets, strict=True):
                 boxes = regions.proposal_boxes.tensor
                 labels, weights = oicr_pseudo_labels(boxes, scores.detach(), target, self.refinement_iou)
-                if len(labels) > 0:
-                    total = total + oicr_refinement_loss(image_logits, labels, weights)
+                total = total + oicr_refinement_loss(image_logits, labels, weights)
             losses[f"loss_refinement_{number}"] = total / len(targets)
             previous = [image_logits.softmax(dim=1)[:, :-1] for image_logits in split]
         return losses
