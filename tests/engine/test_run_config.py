@@ -290,6 +290,9 @@ def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, t
         files[-1].write_text(scenes.config("", "x", "KD.FEATURE.DISTILLER", name).dump())
     cfg, request = load_cache_config(str(files[0]), [], [str(files[1])])
     assert cfg.is_frozen() and request == KnowledgeRequest(("conv5",), (("features", "conv5"),))
+    for layers in ("nowhere:conv5", "conv5:nowhere", 4):
+        with pytest.raises(InputError, match="KD.FEATURE.LAYERS"):
+            load_cache_config(str(files[0]), ["KD.FEATURE.LAYERS", (layers,)])
     files[1].write_text(scenes.config("", "x", "KD.REGIONS.TOP_K", 3).dump())
     with pytest.raises(InputError, match=f"--also-for {files[1]}: KD.REGIONS"):
         load_cache_config(str(files[0]), [], [str(files[1])])

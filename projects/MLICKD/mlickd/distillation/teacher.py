@@ -15,7 +15,6 @@ from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions, pooler_arguments
 
-from .distillers.base import check_layers
 from .knowledge import TeacherKnowledge, TeacherOutputs, select_regions
 from .knowledge_request import MAP_KINDS, KnowledgeRequest
 from .teacher_config import load_teacher_config
@@ -35,7 +34,7 @@ class FrozenTeacher:
             request: features and maps to compute in addition to the logits of all regions.
 
         Raises:
-            InputError: the teacher's checkpoint does not fit its configuration, or a layer is missing.
+            InputError: the teacher's checkpoint does not fit its configuration.
         """
         self.model = build_model(teacher_cfg)
         load_checkpoint(self.model, teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
@@ -46,7 +45,6 @@ class FrozenTeacher:
         self.rule = {key.lower(): value for key, value in cfg.KD.REGIONS.items()}
         self.after_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
-        check_layers([*request.region_layers, *(layer for _, layer in request.maps)], shapes, "teacher")
         self.strides = {layer: shapes[layer].stride for layer in request.region_layers}
         self.pooler = ROIPooler(scales=(1.0,), **pooler_arguments(teacher_cfg))  # boxes are in cells of the map
 

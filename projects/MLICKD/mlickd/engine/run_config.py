@@ -19,9 +19,11 @@ from mlickd.data.build import count_training_images, model_class
 from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
 from mlickd.distillation.hook import KnowledgeSource
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
+from mlickd.modeling.checkpoint import model_blueprint
 from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, use_student
 
 from .check_config import check_config
@@ -93,7 +95,7 @@ def load_cache_config(
         also_for: configuration files of other methods that use the same cache.
 
     Raises:
-        InputError: a configuration is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.
+        InputError: a configuration or its teacher is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.
     """
     methods: list[CfgNode] = []
     for file in (config_file, *also_for):
@@ -109,6 +111,7 @@ def load_cache_config(
         cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
         finalize_config(cfg)
         cfg.freeze()
+        model_blueprint(cfg, load_teacher_config(cfg))  # finds wrong layers before the teacher runs
         methods.append(cfg)
         for key in CACHE_KEYS:
             if attrgetter(key)(cfg) != attrgetter(key)(methods[0]):
