@@ -39,14 +39,6 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.RANDOM_CROP.ENABLED = False
     # Smallest and largest area of a crop, as fractions of the image's area.
     cfg.INPUT.RANDOM_CROP.AREA = (0.25, 1.0)
-    # Smallest and largest aspect ratio of a crop, relative to the image.
-    cfg.INPUT.RANDOM_CROP.ASPECT = (0.75, 1.3333)
-    # Change the colors of each training image by random factors from 1 - x to 1 + x. 0: no change. In distillation,
-    # the teacher sees the original colors.
-    cfg.INPUT.COLOR_JITTER = CfgNode()
-    cfg.INPUT.COLOR_JITTER.BRIGHTNESS = 0.0
-    cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
-    cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
 
     # Datasets of unlabeled images for distillation. Their labels are never read. Unlabeled images enter all losses
     # except the label loss and the loss of label embeddings (LED). These losses are the sum over the labeled images of
@@ -79,8 +71,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     # Do not train the backbone. (FREEZE_AT freezes the first stages of VGG and ResNet.)
     cfg.MODEL.BACKBONE.FROZEN = False
     # Memory in MiB, per process and on MODEL.DEVICE, for the feature maps of training images. With it, a teacher with a
-    # FROZEN backbone computes the map of each view only once, as long as it fits. It is of no use with random crops or
-    # colors, which make new views. 0: none.
+    # FROZEN backbone computes the map of each view only once, as long as it fits. It is of no use with random crops,
+    # which make new views. 0: none.
     cfg.MODEL.BACKBONE.FEATURE_CACHE_MIB = 0
     # Number of stages of VGG or ResNet, from the first, that are not trained. The paper trains all convolutions, so 0
     # replaces Detectron2's default of 2.

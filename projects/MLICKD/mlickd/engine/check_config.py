@@ -59,16 +59,9 @@ _EXPONENT: _Rule = (lambda value: value == 0 or _is_finite(value) and value >= 1
 _RULES: dict[str, _Rule] = {
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
     "DATASETS.UNLABELED_SHARE": (lambda value: 0 <= value < 1, "from 0 to below 1"),
-    "INPUT.COLOR_JITTER.BRIGHTNESS": _FRACTION,
-    "INPUT.COLOR_JITTER.CONTRAST": _FRACTION,
-    "INPUT.COLOR_JITTER.SATURATION": _FRACTION,
     "INPUT.RANDOM_CROP.AREA": (
         lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1] <= 1,
         "(smallest fraction, largest fraction), both above 0 and at most 1",
-    ),
-    "INPUT.RANDOM_CROP.ASPECT": (
-        lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1],
-        "(smallest ratio, largest ratio), both above 0 and finite",
     ),
     "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "one or more positive integers"),
     "INPUT.SIZE_TEST": _POSITIVE,
