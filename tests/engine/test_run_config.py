@@ -62,8 +62,7 @@ def test_a_processor_without_bfloat16_is_named(tiny_scenes: Path, monkeypatch, c
 
 def test_stages_have_separate_rates_and_lengths(tiny_scenes: Path) -> None:
     options = ["KD.FEATURE.BASE_LR", 0.5, "KD.FEATURE.MAX_ITER", 7, "KD.FEATURE.WARMUP_ITERS", 0]
-    options += ["KD.PREDICTION.MAX_ITER", 0, "KD.PREDICTION.WARMUP_ITERS", -1, "SOLVER.MAX_ITER", 9]
-    options += ["SOLVER.BASE_LR", 0.25, "SOLVER.WARMUP_ITERS", 3]
+    options += ["KD.PREDICTION.MAX_ITER", 0, "SOLVER.MAX_ITER", 9, "SOLVER.BASE_LR", 0.25, "SOLVER.WARMUP_ITERS", 3]
     feature = final_config("scenes/kd.yaml", *DATA, *options, stage="feature").SOLVER
     assert (feature.BASE_LR, feature.MAX_ITER, feature.WARMUP_ITERS) == (0.5, 7, 0)
     options += ["KD.METHOD_STAGES", "('prediction',)"]

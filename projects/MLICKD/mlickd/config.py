@@ -91,13 +91,12 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.VGG.WIDTH = 1.0
 
     cfg.MODEL.TIMM = CfgNode()
-    # Name of a timm model that can return its intermediate features.
+    # Name of a timm model that can return its intermediate features. MODEL.PIXEL_MEAN and MODEL.PIXEL_STD become the
+    # values that it expects, and INPUT.FORMAT becomes RGB.
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
     # Feature maps to return: `stage<k>` (number k in timm's list), `stride<N>` (the deepest map with stride N) or
     # `final` (the map that the model's classifier pools).
     cfg.MODEL.TIMM.OUT_FEATURES = ("final",)
-    # Take MODEL.PIXEL_MEAN and MODEL.PIXEL_STD from timm, and set INPUT.FORMAT to RGB.
-    cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS = True
     # Start from weights that timm downloads for NAME.
     cfg.MODEL.TIMM.PRETRAINED = False
 
@@ -116,12 +115,9 @@ def _add_model_config(cfg: CfgNode) -> None:
     # this L2 norm. For the context, the square roots of the map are scaled so that their mean has this norm. This helps
     # a teacher with a frozen backbone and few images. Use it with SCORE_WEIGHTING `none`. 0: as published.
     cfg.MODEL.WSDDN.FEATURE_NORM = 0.0
-    # Refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The defaults are from Tang et al. 2017.
     cfg.MODEL.OICR = CfgNode()
-    # Number of refinements.
+    # Number of refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The default is from Tang et al. 2017.
     cfg.MODEL.OICR.NUM_REFINEMENTS = 3
-    # A region is labeled with a class if its IoU with the best region of the class is at least this value.
-    cfg.MODEL.OICR.IOU_THRESH = 0.5
     # Probability of dropout after fc6 and fc7 of VGGBoxHead.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
 
@@ -150,11 +146,9 @@ def _add_model_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Multipliers of BASE_LR for the backbone, and for the layers that are never pretrained: both streams and the
-    # context classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate
-    # of a bias is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases,
-    # so biases of the last layers learn at 20x.
-    cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+    # Multiplier of BASE_LR for the layers that are never pretrained: both streams and the context classifier of the
+    # teacher, OICR's refinement streams, the linear classifier, adapters. For their biases, BIAS_LR_FACTOR multiplies
+    # the result: with the values of the authors' release, 10 and 2, these biases learn at 20x.
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of training images, labeled and unlabeled, for which MAX_ITER, STEPS and the MAX_ITER of both stages were
     # chosen. With more images, training increases these values in proportion, to keep the number of epochs. If
@@ -247,11 +241,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
     # Lambda, the weight of the soft loss. The weight of the label loss is 1.
     cfg.KD.PREDICTION.WEIGHT = 1.0
-    # Learning rate, iterations and warm-up iterations of this stage. Use 0, 0 and -1 to keep the values of SOLVER. In
-    # both stages, SOLVER.STEPS are scaled with the number of iterations.
-    cfg.KD.PREDICTION.BASE_LR = 0.0
+    # Iterations of this stage. 0: SOLVER.MAX_ITER.
     cfg.KD.PREDICTION.MAX_ITER = 0
-    cfg.KD.PREDICTION.WARMUP_ITERS = -1
 
 
 def _add_test_config(cfg: CfgNode) -> None:

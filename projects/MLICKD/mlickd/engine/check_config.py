@@ -65,6 +65,7 @@ _RULES: dict[str, _Rule] = {
     ),
     "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "one or more positive integers"),
     "INPUT.SIZE_TEST": _POSITIVE,
+    "KD.FEATURE.WARMUP_ITERS": (lambda value: value >= -1, "-1 or more"),
     "KD.METHOD_STAGES": (
         lambda stages: tuple(stages) in (KD_STAGES, *((stage,) for stage in KD_STAGES)),
         f"{KD_STAGES}, or one of them",
@@ -78,7 +79,6 @@ _RULES: dict[str, _Rule] = {
     "MODEL.LABEL_LOSS.CLIP": _FRACTION,
     "MODEL.LABEL_LOSS.GAMMA_NEG": _EXPONENT,
     "MODEL.LABEL_LOSS.GAMMA_POS": _EXPONENT,
-    "MODEL.OICR.IOU_THRESH": _POSITIVE_FRACTION,
     "MODEL.PIXEL_MEAN": (lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
     "MODEL.PIXEL_STD": (
         lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
@@ -103,7 +103,6 @@ _RULES: dict[str, _Rule] = {
 _NAMES: _Rule = (lambda names: all(isinstance(name, str) for name in names), "names of datasets or folders")
 _RULES |= {f"DATASETS.{key}": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
 _RULES |= {f"DATASETS.PROPOSALS.{key}_FILES": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
-_RULES |= {f"KD.{stage}.WARMUP_ITERS": (lambda value: value >= -1, "-1 or more") for stage in ("FEATURE", "PREDICTION")}
 # The numbers of these sections without another rule must not be negative.
 _NOT_NEGATIVE_SECTIONS = ("DATALOADER.", "KD.", "MODEL.BACKBONE.", "MODEL.WSDDN.", "SOLVER.", "TEST.")
 

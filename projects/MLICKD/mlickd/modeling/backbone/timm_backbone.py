@@ -127,12 +127,12 @@ def _downloaded_file(name: str) -> str | None:
 
 
 def set_pixel_statistics(cfg: CfgNode) -> None:
-    """Set the pixel mean and standard deviation that a timm model expects, see ``USE_MODEL_PIXEL_STATISTICS``.
+    """Set the pixel mean and standard deviation that a timm model expects, and its image format.
 
     A model without statistics gets those of ImageNet.
     """
     model = cfg.MODEL
-    if model.BACKBONE.NAME != "build_timm_backbone" or not model.TIMM.USE_MODEL_PIXEL_STATISTICS:
+    if model.BACKBONE.NAME != "build_timm_backbone":
         return
     import timm
 
