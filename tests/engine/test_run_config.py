@@ -130,6 +130,7 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["DATASETS.UNLABELED", ("tiny_test",)], None, "DATASETS.UNLABELED"),
         ("cls", ["TEST.TOP_K", 0], None, "TEST.TOP_K"),
         ("cls", ["INPUT.SIZES_TRAIN", ()], None, "INPUT.SIZES_TRAIN"),
+        ("cls", ["INPUT.CROP.ENABLED", True], None, "INPUT.CROP.ENABLED True .* INPUT.RANDOM_CROP"),
         ("cls", ["INPUT.RANDOM_CROP.AREA", (0.5, 1.1)], None, "INPUT.RANDOM_CROP.AREA"),
         ("cls", ["MODEL.CLASSIFIER.DROPOUT", 50.0], None, "MODEL.CLASSIFIER.DROPOUT"),
         ("cls", ["MODEL.LABEL_LOSS.GAMMA_NEG", 0.5], None, "MODEL.LABEL_LOSS.GAMMA_NEG"),

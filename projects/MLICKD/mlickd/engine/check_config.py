@@ -59,6 +59,7 @@ _EXPONENT: _Rule = (lambda value: value == 0 or _is_finite(value) and value >= 1
 _RULES: dict[str, _Rule] = {
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
     "DATASETS.UNLABELED_SHARE": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "INPUT.CROP.ENABLED": (lambda value: not value, "False; set INPUT.RANDOM_CROP.ENABLED True instead"),
     "INPUT.RANDOM_CROP.AREA": (
         lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1] <= 1,
         "(smallest fraction, largest fraction), both above 0 and at most 1",
