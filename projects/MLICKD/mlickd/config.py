@@ -8,9 +8,10 @@ def add_mlickd_config(cfg: CfgNode) -> None:
 
     These keys of Detectron2 keep their meaning: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
-    ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``,
-    ``TEST``, ``DATALOADER.NUM_WORKERS``, ``SEED``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads and
-    distillers of this project are registered.
+    ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER`` (but
+    ``BIAS_LR_FACTOR`` multiplies ``LAST_LAYER_LR_FACTOR``), ``TEST``, ``DATALOADER.NUM_WORKERS``, ``SEED``,
+    ``CUDNN_BENCHMARK``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads and distillers of this project are
+    registered.
     """
     from mlickd import registration  # noqa: F401
 
@@ -178,8 +179,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.METHOD_STAGES = ("feature", "prediction")
     # Folder of a knowledge cache (`mlickd cache-knowledge`). Empty: the teacher runs on every batch. With a cache, the
     # teacher's checkpoint is only compared with the cache, and proposals are not needed. With INPUT.RANDOM_FLIP
-    # `horizontal`, the cache also holds the teacher's outputs for mirrored images, unless it was made with
-    # `--no-mirrored`, or holds only scores with KD.TEACHER.FLIP, which are the same for the mirrored image.
+    # `horizontal`, it also holds outputs for mirrored images. It does not need them if it holds only image scores with
+    # KD.TEACHER.FLIP. `--no-mirrored` leaves them out.
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
@@ -209,8 +210,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
     # Features to compare: `pooled` (RoI pooled features, the paper's equation) or `box_head` (after fc6 and fc7 of each
-    # network, the authors' release). With LabelEmbeddingDistiller, this key selects
-    # only the teacher's features.
+    # network, the authors' release). With LabelEmbeddingDistiller, this key selects only the teacher's features.
     cfg.KD.FEATURE.COMPARE = "pooled"
     # RoIDistiller: resize the student's map bilinearly to the size of the teacher's map before RoI pooling (Psi of the
     # paper).
