@@ -143,7 +143,7 @@ def test_damage_is_named(scenes: CachedScenes, plain: Path, tmp_path: Path) -> N
     copy.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(InputError, match=path.name):
         CachedKnowledge(cfg)
-    for name, tensor in (("whole.region_weights", None), ("region_offsets", np.zeros(2))):
+    for name, tensor in (("original.region_weights", None), ("region_offsets", np.zeros(2))):
         damaged = {key: value for key, value in (tensors | {name: tensor}).items() if value is not None}
         write_shard(copy, damaged, Shard(path, "").read_metadata(), "")
         source = CachedKnowledge(cfg)

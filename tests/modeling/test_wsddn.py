@@ -122,15 +122,15 @@ def test_context_is_mixed_into_image_scores_and_has_its_own_loss() -> None:
     maps, proposals = torch.randn(2, CHANNELS, 8, 8), [make_proposals(5, 1), make_proposals(3, 2)]
     targets = torch.tensor([[1.0, 0, -1], [0, 1, 1]])
     outputs = [each.predict_regions({"conv5": maps}, proposals) for each in (plain, heads)]
-    mil_scores, image_scores = (predictions.image_scores() for predictions in outputs)
+    stream_scores, image_scores = (predictions.image_scores() for predictions in outputs)
     losses = heads.losses(outputs[1], proposals, targets)
-    mil_losses = plain.losses(outputs[0], proposals, targets)
+    stream_losses = plain.losses(outputs[0], proposals, targets)
     classifier = heads.context_classifier
     logits = maps.mean(dim=(2, 3)).numpy() @ classifier.weight.detach().numpy().T + classifier.bias.detach().numpy()
     p, y = 1 / (1 + np.exp(-logits)), targets.numpy()
-    expected = 0.75 * mil_scores.detach().numpy() + 0.25 * p
+    expected = 0.75 * stream_scores.detach().numpy() + 0.25 * p
     np.testing.assert_allclose(image_scores.detach().numpy(), expected, rtol=1e-4)
-    assert losses["loss_image"] == mil_losses["loss_image"]
+    assert losses["loss_image"] == stream_losses["loss_image"]
     loss = -np.where(y == 1, np.log(p), np.log(1 - p))[y >= 0].sum() / 2
     assert losses["loss_context"].item() == pytest.approx(loss, rel=1e-4)
     without = heads.predict_regions({"conv5": maps}, [proposals[0], make_proposals(0, 1)]).image_scores()
