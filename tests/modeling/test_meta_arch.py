@@ -234,29 +234,6 @@ def test_each_refinement_learns_only_from_labels_and_the_previous_refinement() -
     assert losses["loss_refinement_1"] == losses["loss_refinement_2"] == 0 and losses["loss_image"] > 0
 
 
-def test_each_refinement_gets_its_labels_from_the_previous_scores() -> None:
-    batch, teacher = make_batch(), make_teacher("OICRHeads")
-    heads, regions = teacher.roi_heads, [sample["proposals"] for sample in batch]
-    for number, stream in enumerate(heads.refinement_streams):
-        nn.init.normal_(stream.weight, std=3.0 + number)  # so that each has other best regions
-    targets = torch.zeros(len(batch), CLASSES)
-    for target, sample in zip(targets, batch, strict=True):
-        target[sample["labels"]] = 1
-    with torch.no_grad():
-        _, predictions = teacher.predict_regions([sample["image"] for sample in batch], regions)
-        losses = heads.losses(predictions, regions, targets)
-        previous = predictions.scores()
-        for number, logits in enumerate(heads.refinement_logits(predictions), start=1):
-            expected = []
-            for scores, row, own, target in zip(
-                previous, logits.split(predictions.counts), regions, targets, strict=True
-            ):
-                labels, weights = oicr_pseudo_labels(own.proposal_boxes.tensor, scores, target)
-                expected.append(oicr_refinement_loss(row, labels, weights).item())
-            assert losses[f"loss_refinement_{number}"].item() == pytest.approx(np.mean(expected), rel=1e-5)
-            previous = logits.softmax(dim=1)[:, :-1].split(predictions.counts)
-
-
 def test_refined_scores_are_float32_in_mixed_precision() -> None:
     batch, teacher = make_batch(), make_teacher("OICRHeads")
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, normalize_features, region_scores
-from mlickd.modeling.roi_heads.box_heads import AveragePoolBoxHead
 from mlickd.modeling.roi_heads.wsddn import mix_with_context
 
 CHANNELS, STRIDE, CLASSES = 4, 8, 3
@@ -89,12 +88,6 @@ def test_forward_and_loss_follow_the_formulas(weighting: str, factor) -> None:
     assert losses["loss_image"].item() == pytest.approx(loss, rel=1e-4)
 
 
-def test_a_box_head_without_layers_takes_the_mean_of_a_region() -> None:
-    pooled = np.random.default_rng(0).normal(size=(5, CHANNELS, 3, 2)).astype(np.float32)
-    head = AveragePoolBoxHead(ShapeSpec(channels=CHANNELS, height=3, width=2)).train()
-    np.testing.assert_allclose(head(torch.from_numpy(pooled)), pooled.mean((2, 3)), rtol=1e-5, atol=1e-6)
-
-
 @given(st.floats(0.3, 5), st.floats(0, 1), st.integers(0, 2**31))
 def test_a_temperature_divides_the_logit_of_the_context(temperature: float, weight: float, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -102,17 +95,6 @@ def test_a_temperature_divides_the_logit_of_the_context(temperature: float, weig
     expected = (1 - weight) * scores + weight / (1 + np.exp(-cells.mean((1, 2)) / temperature))
     found = mix_with_context(torch.tensor(scores), torch.tensor(cells), weight, temperature)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_neither_the_batch_nor_the_order_of_proposals_matters() -> None:
-    heads = make_heads().eval()
-    maps = torch.randn(2, CHANNELS, 8, 8)
-    proposals = [make_proposals(5, 1), make_proposals(9, 2)]
-    together = heads.predict_regions({"conv5": maps}, proposals).image_scores()
-    for n in range(2):
-        shuffled = proposals[n][torch.randperm(len(proposals[n]))]
-        apart = heads.predict_regions({"conv5": maps[n : n + 1]}, [shuffled]).image_scores()[0]
-        torch.testing.assert_close(together[n], apart)
 
 
 def test_context_is_mixed_into_image_scores_and_has_its_own_loss() -> None:
