@@ -209,7 +209,7 @@ FPN += ("MODEL.CLASSIFIER.IN_FEATURE", "p5", "MODEL.BACKBONE.FREEZE_AT", 0)
         ("feature", ("KD.FEATURE.COMPARE", "logits"), "KD.FEATURE.COMPARE 'logits'"),
         ("feature", ("KD.FEATURE.COMPARE", "box_head"), "KD.FEATURE.COMPARE box_head.*POOLING fc"),
         ("feature", (*FPN, "INPUT.SIZES_TRAIN", (64, 40)), r"INPUT.SIZES_TRAIN \(64, 40\).*multiples of 32"),
-        ("feature", ("MODEL.BACKBONE.FREEZE_AT", 5), "MODEL.BACKBONE.FREEZE_AT 5"),
+        ("feature", ("MODEL.BACKBONE.FREEZE_AT", 5), "MODEL.BACKBONE.FROZEN False, FREEZE_AT 5"),
         ("feature", ("MODEL.BACKBONE.FROZEN", True), "MODEL.BACKBONE.FROZEN True"),
         ("prediction", ("KD.PREDICTION.LOSS", "kl"), "KD.PREDICTION.LOSS 'kl'"),
         ("prediction", ("KD.PREDICTION.STUDENT_TEMPERATURE", 0.0), "KD.PREDICTION.STUDENT_TEMPERATURE"),

