@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from mlickd.errors import InputError
 
-from .augmentation import ColorJitter, RandomCrop
+from .augmentation import RandomCrop
 from .catalog import dataset_records
 from .mapper import MultiLabelMapper, map_at_sizes
 from .parts import whole_name
@@ -195,8 +195,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=True) else None
         parts.append((records, build_mapper(cfg, name, proposals, teacher_cfg)))
     dataset = TrainingSamples(parts)
-    crop, jitter = cfg.INPUT.RANDOM_CROP, cfg.INPUT.COLOR_JITTER
-    strengths = jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION
+    crop = cfg.INPUT.RANDOM_CROP
     sampler = TrainingBatchSampler(
         len(dataset),
         cfg.SOLVER.IMS_PER_BATCH,
@@ -204,8 +203,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         seed=max(cfg.SEED, 0),
         unlabeled=(num_unlabeled, _unlabeled_per_batch(cfg)),
         mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
-        crop=RandomCrop(crop.AREA, crop.ASPECT) if crop.ENABLED else None,
-        color_jitter=ColorJitter(*strengths) if any(strengths) else None,
+        crop=RandomCrop(crop.AREA) if crop.ENABLED else None,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
