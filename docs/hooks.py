@@ -24,17 +24,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from mkdocs.utils import get_relative_url
 
 from mlickd.cli import COMMANDS, GROUPS
-from mlickd_docs.configuration import read_sections, render_sections
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PROJECT = ROOT / "projects" / "MLICKD"
-CONFIGURATION = "configuration.md"
-SECTIONS = read_sections((PROJECT / "mlickd" / "config.py").read_text(encoding="utf-8"))
-KEYS = {key for entries in SECTIONS.values() for entry in entries for key in entry.keys}
 # Formulas as pymdownx.arithmatex writes them in its generic mode.
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
@@ -43,7 +38,7 @@ NOTEBOOK = "projects/MLICKD/notebooks/walkthrough.ipynb"
 
 def shown_files() -> dict[str, str]:
     """Return the files of the repository that pages show, each with the name of its page."""
-    shown = {"projects/MLICKD/mlickd/config.py": CONFIGURATION, NOTEBOOK: "walkthrough.ipynb"}
+    shown = {"projects/MLICKD/mlickd/config.py": "configuration.md", NOTEBOOK: "walkthrough.ipynb"}
     for page in DOCS.glob("*.md"):
         text = page.read_text(encoding="utf-8")
         shown.update(dict.fromkeys(re.findall(r'include\("(.+)"\)', text), page.name))
@@ -72,7 +67,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         "code": code,
         "command": command,
         "commands": commands,
-        "configuration_keys": lambda: render_sections(SECTIONS),
         "include": include,
     }
     try:
@@ -82,21 +76,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Convert formulas to MathML, docstring roles to code, and configuration keys to links; mark options."""
+    """Convert formulas to MathML and docstring roles to code; mark options."""
     text = re.sub(r":(?:class|func|meth|mod|attr):<code>~?([^<]*)</code>", r"<code>\1</code>", html_text)
     text = FORMULA.sub(mathml, text)
-    text = re.sub(r"<code>(-[^\s<]+(?: [^\s<]+)?)</code>", r'<code class="option">\1</code>', text)
-    if page.file.src_uri == CONFIGURATION:
-        return text
-    reference = get_relative_url(files.get_file_from_path(CONFIGURATION).url, page.url)
-
-    def link(found: re.Match) -> str:
-        before, key = found.groups()
-        if before or key not in KEYS:
-            return found[0]
-        return f'<a class="key" href="{reference}#{key.lower()}"><code>{key}</code></a>'
-
-    return re.sub(r"(<a [^>]*>)?<code>([A-Z][A-Z_.]+)</code>", link, text)
+    return re.sub(r"<code>(-[^\s<]+(?: [^\s<]+)?)</code>", r'<code class="option">\1</code>', text)
 
 
 def include(file: str) -> str:

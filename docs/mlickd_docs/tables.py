@@ -74,9 +74,8 @@ def _readme_cells(name: str) -> list[str]:
     """Return mAP of teacher, baseline and distilled student, the gain and the number of seeds."""
     content = _read(name)
     models = [content["summary"][model]["mAP"] for model in ("teacher", "baseline", "distilled")]
-    seeds = models[-1]["count"]
-    gain = content["differences" if seeds > 1 else "differences_over_images"]["distilled"]["mAP"]
-    return [*(f"{model['mean']:.1f}" for model in models), Summary(**gain).interval_text(), str(seeds)]
+    gain = Summary(**content["differences"]["distilled"]["mAP"])
+    return [*(f"{model['mean']:.1f}" for model in models), gain.interval_text(), str(gain.count)]
 
 
 def _read(name: str) -> dict:

@@ -53,7 +53,6 @@ STAND_INS = {
     r"--photos \S+ --labels \S+": "--photos album --labels album.csv",
     r"\$SLURM_ARRAY_TASK_ID": "1",
     "/shared/output": "shared",
-    "@1of16": "@1of4",  # of few photos
 }
 SMALL = """MODEL.BACKBONE.WEIGHTS '' MODEL.BACKBONE.FROZEN False MODEL.BACKBONE.FREEZE_NORM False MODEL.VGG.DEPTH 11
 MODEL.VGG.WIDTH 0.05 MODEL.TIMM.NAME resnet10t MODEL.RESNETS.RES2_OUT_CHANNELS 16

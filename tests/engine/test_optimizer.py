@@ -17,20 +17,19 @@ def rates(cfg, model) -> dict[str, tuple[float, float]]:
     return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
 
 
-def test_new_layers_biases_and_the_backbone_have_their_own_rates() -> None:
+def test_new_layers_and_biases_have_their_own_rates() -> None:
     cfg = teacher_config()
     cfg.merge_from_list(["SOLVER.BASE_LR", 0.5, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.LAST_LAYER_LR_FACTOR", 10.0])
     cfg.merge_from_list(["SOLVER.BIAS_LR_FACTOR", 2.0, "SOLVER.WEIGHT_DECAY_BIAS", 0.0])
-    cfg.merge_from_list(["SOLVER.BACKBONE_LR_FACTOR", 0.1])
     found = rates(cfg, build_model(cfg))
     for stream in ("class_stream", "detection_stream"):
         assert found[f"roi_heads.{stream}.weight"] == pytest.approx((5.0, 0.1))
         assert found[f"roi_heads.{stream}.bias"] == pytest.approx((10.0, 0.0))
-    assert found["backbone.conv1_1.weight"] == pytest.approx((0.05, 0.1))
-    assert found["backbone.conv1_1.bias"] == pytest.approx((0.1, 0.0))
+    assert found["backbone.conv1_1.weight"] == pytest.approx((0.5, 0.1))
+    assert found["backbone.conv1_1.bias"] == pytest.approx((1.0, 0.0))
     # A layer of a pretrained backbone may be called `linear`.
     model = torch.nn.ModuleDict({"backbone": torch.nn.ModuleDict({"linear": torch.nn.Linear(1, 1)})})
-    assert rates(cfg, model)["backbone.linear.weight"] == pytest.approx((0.05, 0.1))
+    assert rates(cfg, model)["backbone.linear.weight"] == pytest.approx((0.5, 0.1))
     cfg.MODEL.BACKBONE.FROZEN = True
     assert not any(name.startswith("backbone.") for name in rates(cfg, build_model(cfg)))
 

@@ -62,8 +62,7 @@ def test_a_processor_without_bfloat16_is_named(tiny_scenes: Path, monkeypatch, c
 
 def test_stages_have_separate_rates_and_lengths(tiny_scenes: Path) -> None:
     options = ["KD.FEATURE.BASE_LR", 0.5, "KD.FEATURE.MAX_ITER", 7, "KD.FEATURE.WARMUP_ITERS", 0]
-    options += ["KD.PREDICTION.MAX_ITER", 0, "KD.PREDICTION.WARMUP_ITERS", -1, "SOLVER.MAX_ITER", 9]
-    options += ["SOLVER.BASE_LR", 0.25, "SOLVER.WARMUP_ITERS", 3]
+    options += ["KD.PREDICTION.MAX_ITER", 0, "SOLVER.MAX_ITER", 9, "SOLVER.BASE_LR", 0.25, "SOLVER.WARMUP_ITERS", 3]
     feature = final_config("scenes/kd.yaml", *DATA, *options, stage="feature").SOLVER
     assert (feature.BASE_LR, feature.MAX_ITER, feature.WARMUP_ITERS) == (0.5, 7, 0)
     options += ["KD.METHOD_STAGES", "('prediction',)"]
@@ -131,6 +130,7 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["DATASETS.UNLABELED", ("tiny_test",)], None, "DATASETS.UNLABELED"),
         ("cls", ["TEST.TOP_K", 0], None, "TEST.TOP_K"),
         ("cls", ["INPUT.SIZES_TRAIN", ()], None, "INPUT.SIZES_TRAIN"),
+        ("cls", ["INPUT.CROP.ENABLED", True], None, "INPUT.CROP.ENABLED True .* INPUT.RANDOM_CROP"),
         ("cls", ["INPUT.RANDOM_CROP.AREA", (0.5, 1.1)], None, "INPUT.RANDOM_CROP.AREA"),
         ("cls", ["MODEL.CLASSIFIER.DROPOUT", 50.0], None, "MODEL.CLASSIFIER.DROPOUT"),
         ("cls", ["MODEL.LABEL_LOSS.GAMMA_NEG", 0.5], None, "MODEL.LABEL_LOSS.GAMMA_NEG"),
@@ -141,7 +141,6 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["SOLVER.REFERENCE_WORLD_SIZE", 2], None, "SOLVER.REFERENCE_WORLD_SIZE 2"),
         ("cls", VISION_TRANSFORMER, None, "the backbone does not accept images of 112 pixels"),
         ("kd", ["KD.FEATURE.MAX_ITER", -1], "feature", "KD.FEATURE.MAX_ITER"),
-        ("kd", ["MODEL.BACKBONE.FROZEN", True], "feature", "MODEL.BACKBONE.FROZEN"),
         ("kd", ["DATASETS.UNLABELED", ("tiny_test",), "SOLVER.IMS_PER_BATCH", 1], "prediction", "UNLABELED_SHARE"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "NoHeads"], None, "MODEL.ROI_HEADS.NAME"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], None, "StandardROIHeads"),
@@ -291,6 +290,9 @@ def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, t
         files[-1].write_text(scenes.config("", "x", "KD.FEATURE.DISTILLER", name).dump())
     cfg, request = load_cache_config(str(files[0]), [], [str(files[1])])
     assert cfg.is_frozen() and request == KnowledgeRequest(("conv5",), (("features", "conv5"),))
+    for layers in ("nowhere:conv5", "conv5:nowhere", 4):
+        with pytest.raises(InputError, match="KD.FEATURE.LAYERS"):
+            load_cache_config(str(files[0]), ["KD.FEATURE.LAYERS", (layers,)])
     files[1].write_text(scenes.config("", "x", "KD.REGIONS.TOP_K", 3).dump())
     with pytest.raises(InputError, match=f"--also-for {files[1]}: KD.REGIONS"):
         load_cache_config(str(files[0]), [], [str(files[1])])

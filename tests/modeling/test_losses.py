@@ -7,11 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlickd.config import default_config
-from mlickd.modeling.losses import (
-    build_label_loss,
-    image_level_binary_cross_entropy,
-    multilabel_binary_cross_entropy_with_logits,
-)
+from mlickd.modeling.losses import build_label_loss, multilabel_bce, wsddn_loss
 
 
 @settings(max_examples=30)
@@ -23,8 +19,8 @@ def test_both_losses_are_summed_over_classes_and_averaged_over_images(n: int, c:
     probabilities = 1 / (1 + np.exp(-logits))
     log_likelihoods = np.where(targets == 1, np.log(probabilities), np.log(1 - probabilities))
     expected = -log_likelihoods[targets >= 0].sum() / n
-    from_logits = multilabel_binary_cross_entropy_with_logits(torch.tensor(logits), torch.tensor(targets))
-    from_scores = image_level_binary_cross_entropy(torch.tensor(probabilities), torch.tensor(targets))
+    from_logits = multilabel_bce(torch.tensor(logits), torch.tensor(targets))
+    from_scores = wsddn_loss(torch.tensor(probabilities), torch.tensor(targets))
     assert from_logits.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
     # In float32, the logarithm of a probability near 1 has few digits.
     assert from_scores.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
@@ -54,7 +50,7 @@ def test_asymmetric_loss(n: int, c: int, positive: float, negative: float, clip:
 
 def test_scores_of_zero_and_one_are_clamped() -> None:
     scores = torch.tensor([[0.0, 1.0, 1.0 + 1e-6]], requires_grad=True)
-    loss = image_level_binary_cross_entropy(scores, torch.tensor([[1.0, 0.0, 1.0]]))
+    loss = wsddn_loss(scores, torch.tensor([[1.0, 0.0, 1.0]]))
     assert loss.item() == pytest.approx(-2 * np.log(1e-4) - np.log(1 - 1e-4), rel=1e-3)
     loss.backward()
     assert scores.grad[0].tolist() == pytest.approx([-1e4, 1e4, -1], rel=1e-3), "a missed class is still learned"

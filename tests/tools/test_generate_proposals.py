@@ -12,7 +12,7 @@ def test_proposals_have_default_paths(tiny_scenes: Path, call_tool, tmp_path: Pa
     # Parts of a dataset share the proposals of the whole dataset.
     names = ["tiny_train", "tiny_test@1of2", "tiny_test@not1of2"]
     options = ["--method", "selective_search", "--set", "mode", "single", "--set", "longer_side", 60]
-    result = call_tool("generate_proposals", "--dataset", *names, "--workers", 0, "--set", "max_proposals", 5, *options)
+    result = call_tool("generate_proposals", "--dataset", *names, "--workers", 1, "--set", "max_proposals", 5, *options)
     for line, name, count in zip(result.out.splitlines(), ("tiny_train", "tiny_test"), (24, 12), strict=True):
         path = proposals_path(name, "selective_search")
         assert re.fullmatch(rf"{re.escape(str(path))}: {count} images, [\d.]+ proposals per image, [\d.]+ s", line)
@@ -29,7 +29,7 @@ def test_folders_are_processed_in_parts(tiny_scenes: Path, call_tool, tmp_path: 
     for name in names:
         (tmp_path / "some" / name).symlink_to(images / name)
     arguments = ["generate_proposals", "--images", tmp_path / "some", "--method", "sliding"]
-    output = ["--workers", 0, "--output"]
+    output = ["--workers", 1, "--output"]
     assert "part 2 of 2" in call_tool(*arguments, *output, tmp_path / "parts", "--shard", "2/2").out
     assert "5 images" in call_tool(*arguments, *output, tmp_path / "parts").out
     call_tool(*arguments, *output, tmp_path / "whole", "--shard", "1/1")

@@ -8,9 +8,10 @@ def add_mlickd_config(cfg: CfgNode) -> None:
 
     These keys of Detectron2 keep their meaning: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
-    ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``,
-    ``TEST``, ``DATALOADER.NUM_WORKERS``, ``SEED``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads and
-    distillers of this project are registered.
+    ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER`` (but
+    ``BIAS_LR_FACTOR`` multiplies ``LAST_LAYER_LR_FACTOR``), ``TEST``, ``DATALOADER.NUM_WORKERS``, ``SEED``,
+    ``CUDNN_BENCHMARK``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads and distillers of this project are
+    registered.
     """
     from mlickd import registration  # noqa: F401
 
@@ -39,14 +40,6 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.RANDOM_CROP.ENABLED = False
     # Smallest and largest area of a crop, as fractions of the image's area.
     cfg.INPUT.RANDOM_CROP.AREA = (0.25, 1.0)
-    # Smallest and largest aspect ratio of a crop, relative to the image.
-    cfg.INPUT.RANDOM_CROP.ASPECT = (0.75, 1.3333)
-    # Change the colors of each training image by random factors from 1 - x to 1 + x. 0: no change. In distillation,
-    # the teacher sees the original colors.
-    cfg.INPUT.COLOR_JITTER = CfgNode()
-    cfg.INPUT.COLOR_JITTER.BRIGHTNESS = 0.0
-    cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
-    cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
 
     # Datasets of unlabeled images for distillation. Their labels are never read. Unlabeled images enter all losses
     # except the label loss and the loss of label embeddings (LED). These losses are the sum over the labeled images of
@@ -79,8 +72,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     # Do not train the backbone. (FREEZE_AT freezes the first stages of VGG and ResNet.)
     cfg.MODEL.BACKBONE.FROZEN = False
     # Memory in MiB, per process and on MODEL.DEVICE, for the feature maps of training images. With it, a teacher with a
-    # FROZEN backbone computes the map of each view only once, as long as it fits. It is of no use with random crops or
-    # colors, which make new views. 0: none.
+    # FROZEN backbone computes the map of each view only once, as long as it fits. It is of no use with random crops,
+    # which make new views. 0: none.
     cfg.MODEL.BACKBONE.FEATURE_CACHE_MIB = 0
     # Number of stages of VGG or ResNet, from the first, that are not trained. The paper trains all convolutions, so 0
     # replaces Detectron2's default of 2.
@@ -99,13 +92,12 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.VGG.WIDTH = 1.0
 
     cfg.MODEL.TIMM = CfgNode()
-    # Name of a timm model that can return its intermediate features.
+    # Name of a timm model that can return its intermediate features. MODEL.PIXEL_MEAN and MODEL.PIXEL_STD become the
+    # values that it expects, and INPUT.FORMAT becomes RGB.
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
     # Feature maps to return: `stage<k>` (number k in timm's list), `stride<N>` (the deepest map with stride N) or
     # `final` (the map that the model's classifier pools).
     cfg.MODEL.TIMM.OUT_FEATURES = ("final",)
-    # Take MODEL.PIXEL_MEAN and MODEL.PIXEL_STD from timm, and set INPUT.FORMAT to RGB.
-    cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS = True
     # Start from weights that timm downloads for NAME.
     cfg.MODEL.TIMM.PRETRAINED = False
 
@@ -124,12 +116,9 @@ def _add_model_config(cfg: CfgNode) -> None:
     # this L2 norm. For the context, the square roots of the map are scaled so that their mean has this norm. This helps
     # a teacher with a frozen backbone and few images. Use it with SCORE_WEIGHTING `none`. 0: as published.
     cfg.MODEL.WSDDN.FEATURE_NORM = 0.0
-    # Refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The defaults are from Tang et al. 2017.
     cfg.MODEL.OICR = CfgNode()
-    # Number of refinements.
+    # Number of refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The default is from Tang et al. 2017.
     cfg.MODEL.OICR.NUM_REFINEMENTS = 3
-    # A region is labeled with a class if its IoU with the best region of the class is at least this value.
-    cfg.MODEL.OICR.IOU_THRESH = 0.5
     # Probability of dropout after fc6 and fc7 of VGGBoxHead.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
 
@@ -158,11 +147,9 @@ def _add_model_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Multipliers of BASE_LR for the backbone, and for the layers that are never pretrained: both streams and the
-    # context classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate
-    # of a bias is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases,
-    # so biases of the last layers learn at 20x.
-    cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+    # Multiplier of BASE_LR for the layers that are never pretrained: both streams and the context classifier of the
+    # teacher, OICR's refinement streams, the linear classifier, adapters. For their biases, BIAS_LR_FACTOR multiplies
+    # the result: with the values of the authors' release, 10 and 2, these biases learn at 20x.
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of training images, labeled and unlabeled, for which MAX_ITER, STEPS and the MAX_ITER of both stages were
     # chosen. With more images, training increases these values in proportion, to keep the number of epochs. If
@@ -192,8 +179,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.METHOD_STAGES = ("feature", "prediction")
     # Folder of a knowledge cache (`mlickd cache-knowledge`). Empty: the teacher runs on every batch. With a cache, the
     # teacher's checkpoint is only compared with the cache, and proposals are not needed. With INPUT.RANDOM_FLIP
-    # `horizontal`, the cache also holds the teacher's outputs for mirrored images, unless it was made with
-    # `--no-mirrored`, or holds only scores with KD.TEACHER.FLIP, which are the same for the mirrored image.
+    # `horizontal`, it also holds outputs for mirrored images. It does not need them if it holds only image scores with
+    # KD.TEACHER.FLIP. `--no-mirrored` leaves them out.
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
@@ -223,8 +210,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
     # Features to compare: `pooled` (RoI pooled features, the paper's equation) or `box_head` (after fc6 and fc7 of each
-    # network, the authors' release). With LabelEmbeddingDistiller, this key selects
-    # only the teacher's features.
+    # network, the authors' release). With LabelEmbeddingDistiller, this key selects only the teacher's features.
     cfg.KD.FEATURE.COMPARE = "pooled"
     # RoIDistiller: resize the student's map bilinearly to the size of the teacher's map before RoI pooling (Psi of the
     # paper).
@@ -255,11 +241,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
     # Lambda, the weight of the soft loss. The weight of the label loss is 1.
     cfg.KD.PREDICTION.WEIGHT = 1.0
-    # Learning rate, iterations and warm-up iterations of this stage. Use 0, 0 and -1 to keep the values of SOLVER. In
-    # both stages, SOLVER.STEPS are scaled with the number of iterations.
-    cfg.KD.PREDICTION.BASE_LR = 0.0
+    # Iterations of this stage. 0: SOLVER.MAX_ITER.
     cfg.KD.PREDICTION.MAX_ITER = 0
-    cfg.KD.PREDICTION.WARMUP_ITERS = -1
 
 
 def _add_test_config(cfg: CfgNode) -> None:

@@ -121,7 +121,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.value in names:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value} occurs twice", problem_mark=key.start_mark)
-            names.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+            names.add(key.value)
         return super().construct_mapping(node, deep)
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data import MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from mlickd.data.catalog import available_datasets, class_names, dataset_records, ensure_registered
 from mlickd.data.records import PackedRecords
-from mlickd.data.sources.coco import load_coco_multilabel, read_coco, register_coco_multilabel
+from mlickd.data.sources.coco import load_coco_multilabel, read_coco
 from mlickd.errors import InputError
 
 SIZES = {3: (30, 40), 5: (20, 10), 8: (50, 50)}  # image id to height and width
@@ -140,21 +140,9 @@ def test_the_official_layout_of_coco_is_found(tmp_path, monkeypatch, catalogs):
     assert labels[2:] == [{100: [0, 2], 101: [], 102: []}, {100: [0, 2]}]
 
 
-def test_a_registered_dataset_is_read_on_first_use(tmp_path, catalogs):
-    register_coco_multilabel("absent", tmp_path / "absent.json", tmp_path)
-    with pytest.raises(InputError, match=r"absent\.json: "):
-        dataset_records("absent")
-    register_coco_multilabel("mine", write(tmp_path), tmp_path / "photos", crowd_labels=False)
-    metadata = MetadataCatalog.get("mine")
-    assert class_names("mine") == metadata.thing_classes == ["person", "dog", "bottle"]
-    assert [record["labels"] for record in dataset_records("mine")] == [[0, 2], [], []]
-
-
-def test_a_dataset_may_be_registered_again(tmp_path, catalogs):
-    paths = write(tmp_path), tmp_path / "photos"
-    for _ in range(2):
-        register_coco_multilabel("again", *paths, crowd_labels=False)
-        assert class_names("again") == ["person", "dog", "bottle"] and len(dataset_records("again")) == 3
-    for name, protocol in (("again", {}), ("again", {"crowd_labels": True}), ("coco_2017_val", {})):
-        with pytest.raises(InputError, match=name):
-            register_coco_multilabel(name, *paths, **protocol)
+def test_a_dataset_that_detectron2_registers_is_multi_label(tmp_path, catalogs):
+    file = content()
+    file["annotations"][0]["iscrowd"] = 0  # Detectron2 keeps None
+    register_coco_instances("mine", {}, write(tmp_path, file), tmp_path / "photos")
+    assert class_names("mine") == ["person", "dog", "bottle"]
+    assert [record["labels"] for record in dataset_records("mine")] == [[0, 2], [1], []]

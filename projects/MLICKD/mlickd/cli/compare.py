@@ -1,6 +1,5 @@
-"""Train students with several methods and seeds on one dataset, and write tables like the paper's: mean and spread of
-each method, and its paired difference to the baseline with a confidence interval. Charts show the gain of each class,
-precision and recall, and the training."""
+"""Train several methods with several seeds on one dataset. Write a table of means, standard deviations and paired
+differences to the baseline, and charts."""
 
 import argparse
 import logging
@@ -24,7 +23,7 @@ examples:
   The baseline and the paper's method, on the synthetic dataset, which needs no download:
     mlickd compare --methods baseline,distilled --seeds 1,2,3
 
-  All methods, two trainings at a time, on your own photos (see datasets/README.md):
+  All methods, two trainings at a time, on your own photos, a folder dataset in $DETECTRON2_DATASETS:
     mlickd compare --configs configs/folder --train pets_train --test pets_test \\
         --seeds 1,2,3 --jobs 2 --output output/pets_comparison
 

@@ -35,7 +35,7 @@ _READERS = {
 def main() -> None:
     """Convert proposals."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    parser.add_argument("--format", required=True, choices=[*_READERS, "release"])
+    parser.add_argument("--format", required=True, choices=[*_READERS, "release"], help="form of --input")
     parser.add_argument("--input", type=Path, required=True, metavar="PATH", help="file; folder for mcg")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset with the images")
     output_help = "proposal store to write (default: $DETECTRON2_DATASETS/proposals/<dataset>_<format>)"

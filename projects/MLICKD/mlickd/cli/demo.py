@@ -28,9 +28,8 @@ def main() -> None:
     model_help = "run, output of quickstart or compare, checkpoint, exported student, or USER/NAME on the Hub"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     parser.add_argument("--teacher", metavar="FOLDER", help="run of a teacher, whose regions the page shows")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: only this machine; see SECURITY.md)"
-    )
+    host_help = "address to listen on, without a password or encryption (default: 127.0.0.1, only this machine)"
+    parser.add_argument("--host", default="127.0.0.1", help=host_help)
     parser.add_argument("--port", type=positive_int, metavar="N", help="port (default: the first free one from 7860)")
     args = parser.parse_args()
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code

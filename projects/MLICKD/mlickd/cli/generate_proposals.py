@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from mlickd.cli.command_line import add_shard_argument, command_parser, report_unreadable
+from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
 from mlickd.data import dataset_records, proposals_path
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals.dataset_proposals import generate_proposals
@@ -37,17 +37,18 @@ def main() -> None:
     output_help = "folder for one dataset or for --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)"
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
     workers_help = "processes (default: one per core; under torchrun, the ranks of a machine share its cores)"
-    parser.add_argument("--workers", type=int, metavar="N", help=workers_help)
+    parser.add_argument("--workers", type=positive_int, metavar="N", help=workers_help)
     setting = {"nargs": 2, "action": "append", "default": [], "metavar": ("PARAMETER", "VALUE")}
-    parser.add_argument(
-        "--set", **setting, help="parameter of the method, such as `--set max_proposals 2000` (default: 500 per image)"
+    set_help = (
+        "parameter of the method, such as `--set max_proposals 2000` (default: 500 per image). All methods also have "
+        "longer_side and min_side, selective_search has mode and seed, sliding has overlap and smallest. A wrong name "
+        "prints all parameters of the method"
     )
+    parser.add_argument("--set", **setting, help=set_help)
     add_shard_argument(parser, "generate only part I of N")
     arguments = parser.parse_args()
     if len(arguments.dataset or [""]) > 1 and arguments.output or arguments.images and not arguments.output:
         raise InputError("--output: required for --images, optional for one dataset, not possible for several datasets")
-    if arguments.workers is not None and arguments.workers < 0:
-        raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
     part = arguments.shard
     parameters = {name: parameter_value(text) for name, text in arguments.set}
     failures: list[str] = []

@@ -36,7 +36,8 @@ examples:
   Your own photos, from a folder and a file with labels of some of them:
     mlickd quickstart --photos ~/holiday --labels holiday.csv --output output/holiday
 
-  A folder dataset in $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
+  A folder dataset in $DETECTRON2_DATASETS (pets/images, pets/classes.txt, pets/labels_train.csv and labels_test.csv),
+  with three seeds:
     mlickd quickstart --configs configs/folder --train pets_train --test pets_test \\
         --seeds 1,2,3 --output output/pets
 

@@ -28,8 +28,8 @@ examples:
     mlickd train --config-file configs/scenes/wsd.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
-  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md). Two processes share each batch,
-  on two GPUs or on the CPU. The command starts them, or torchrun does:
+  Your own photos, a folder dataset in $DETECTRON2_DATASETS (pets/images, pets/classes.txt, pets/labels_train.csv and
+  labels_test.csv). Two processes share each batch, on two GPUs or on the CPU. The command or torchrun starts them:
     mlickd train --config-file configs/folder/cls.yaml --num-gpus 2 \\
         DATASETS.TRAIN "('pets_train',)" DATASETS.TEST "('pets_test',)"
     torchrun --standalone --nproc_per_node 2 -m mlickd train --config-file configs/folder/cls.yaml \\

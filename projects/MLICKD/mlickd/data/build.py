@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from mlickd.errors import InputError
 
-from .augmentation import ColorJitter, RandomCrop
+from .augmentation import RandomCrop
 from .catalog import dataset_records
 from .mapper import MultiLabelMapper, map_at_sizes
 from .parts import whole_name
@@ -134,8 +134,8 @@ def build_proposer(cfg: CfgNode) -> partial:
     if method not in PROPOSAL_METHODS:
         names = ", ".join(name for name, _ in PROPOSAL_METHODS)
         raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {method}: is not one of {names}, so it cannot run on new photos; make a store "
-            "of them, or set another METHOD"
+            f"{found or 'DATASETS.PROPOSALS.METHOD'}: the method {method} is not one of {names}, so it cannot run on "
+            "new photos; make a dataset of these photos, and import their proposals"
         )
     logger.info("Generating proposals of new photos with %s", method)
     return partial(propose, method=method, parameters=complete_parameters(method, parameters))
@@ -195,8 +195,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=True) else None
         parts.append((records, build_mapper(cfg, name, proposals, teacher_cfg)))
     dataset = TrainingSamples(parts)
-    crop, jitter = cfg.INPUT.RANDOM_CROP, cfg.INPUT.COLOR_JITTER
-    strengths = jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION
+    crop = cfg.INPUT.RANDOM_CROP
     sampler = TrainingBatchSampler(
         len(dataset),
         cfg.SOLVER.IMS_PER_BATCH,
@@ -204,8 +203,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         seed=max(cfg.SEED, 0),
         unlabeled=(num_unlabeled, _unlabeled_per_batch(cfg)),
         mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
-        crop=RandomCrop(crop.AREA, crop.ASPECT) if crop.ENABLED else None,
-        color_jitter=ColorJitter(*strengths) if any(strengths) else None,
+        crop=RandomCrop(crop.AREA) if crop.ENABLED else None,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )

@@ -9,7 +9,6 @@ from detectron2.structures import Boxes, Instances
 
 from mlickd.decoding import RecordImage
 
-from .augmentation import ColorShift
 from .proposals.store import ProposalStore
 from .views import View
 
@@ -40,7 +39,7 @@ class MultiLabelMapper:
     dataset: str | None = None
     view: View | None = None
 
-    def __call__(self, record: dict, view: View | None = None, colors: ColorShift | None = None) -> dict:
+    def __call__(self, record: dict, view: View | None = None) -> dict:
         """Return the sample of a record.
 
         If a crop excludes all proposals, a sample with a teacher's view gets empty proposals, because the student's
@@ -50,7 +49,6 @@ class MultiLabelMapper:
         Args:
             record: dict with ``file_name`` or ``pixels`` (see :class:`RecordImage`), and ``image_id``.
             view: view of the model, by default the view of the mapper.
-            colors: color change of ``image``; ``teacher_image`` keeps the original colors.
 
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view``, ``dataset``, and the
@@ -77,8 +75,6 @@ class MultiLabelMapper:
             pixels = teacher_view.pixels(image)
             same_format = self.teacher_format in (None, self.image_format)
             sample["teacher_image"] = pixels if same_format else pixels.flip(0)
-        if colors is not None:
-            sample["image"] = colors.apply(sample["image"], self.image_format)
         if boxes is not None:
             sample["proposals"] = _instances(boxes, scores, view, shape)
             if teacher_view is not None:

@@ -7,26 +7,22 @@ import numpy as np
 from detectron2.data import DatasetFromList
 from torch.utils.data import Dataset, Sampler
 
-from .augmentation import ColorJitter, ColorShift, RandomCrop
+from .augmentation import RandomCrop
 from .mapper import MultiLabelMapper
 from .views import View
 
 
 class ImageView(NamedTuple):
-    """An image of a batch, its view and its color changes.
-
-    Colors are not a part of the view: the teacher's knowledge belongs to a view, and the teacher sees original colors.
-    """
+    """An image of a batch, by its index in the dataset, and its view."""
 
     index: int
     view: View
-    colors: ColorShift | None = None
 
 
 class TrainingBatchSampler(Sampler[list[ImageView]]):
     """An infinite sampler: each epoch is a new random permutation, and all views of a batch have the same size.
 
-    Each image may be mirrored, cropped, and changed in its colors.
+    Each image may be mirrored and cropped.
 
     Batch ``i`` depends only on the seed and ``i``, not on other batches. A run that is resumed at ``start_iteration``
     therefore gets the batches of the uninterrupted run.
@@ -42,7 +38,6 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         unlabeled: tuple[int, int] = (0, 0),
         mirror: bool = True,
         crop: RandomCrop | None = None,
-        color_jitter: ColorJitter | None = None,
         rank: int = 0,
         world_size: int = 1,
     ):
@@ -56,7 +51,6 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
                 images then have separate epochs. With K = 0, they form one pool.
             mirror: whether half of the images are mirrored.
             crop: distribution of crops; None for whole images.
-            color_jitter: distribution of color changes; None for original colors.
             rank, world_size: rank of this process and number of processes. The process takes every ``world_size``-th
                 image of a batch.
         """
@@ -71,7 +65,6 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         self.seed = seed
         self.mirror = mirror
         self.crop = crop
-        self.color_jitter = color_jitter
         self.rank = rank
         self.world_size = world_size
         self.start_iteration = 0
@@ -82,14 +75,14 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         generator = np.random.default_rng((self.seed, 0, iteration))
         size = int(generator.choice(self.sizes))
         mirrored = generator.random(self.batch_size) < 0.5
-        # Each augmentation has a separate generator, so that enabling one does not change the others.
-        crops = self._draws(self.crop, (self.seed, 2, iteration))
-        colors = self._draws(self.color_jitter, (self.seed, 3, iteration))
+        # Crops have a separate generator, so that enabling them does not change the other draws.
+        crop_generator = np.random.default_rng((self.seed, 2, iteration))
+        crops = [self.crop.draw(crop_generator) if self.crop else None for _ in range(self.batch_size)]
         indices = [index for pool, _ in enumerate(self._pools) for index in self._indices(pool, iteration)]
         views = []
         for position in range(self.rank, self.batch_size, self.world_size):
             view = View(size, bool(self.mirror and mirrored[position]), crops[position])
-            views.append(ImageView(indices[position], view, colors[position]))
+            views.append(ImageView(indices[position], view))
         return views
 
     def __iter__(self) -> Iterator[list[ImageView]]:
@@ -97,12 +90,6 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         while True:
             yield self.batch(iteration)
             iteration += 1
-
-    def _draws(self, augmentation: RandomCrop | ColorJitter | None, seed: tuple[int, ...]) -> list:
-        if augmentation is None:
-            return [None] * self.batch_size
-        generator = np.random.default_rng(seed)
-        return [augmentation.draw(generator) for _ in range(self.batch_size)]
 
     def _indices(self, pool: int, iteration: int) -> list[int]:
         """Return the images of one pool in a batch."""
@@ -135,4 +122,4 @@ class TrainingSamples(Dataset):
 
     def __getitem__(self, item: ImageView) -> dict:
         mapper = self._mappers[int(np.searchsorted(self._ends, item.index, side="right"))]
-        return mapper(self._records[item.index], item.view, item.colors)
+        return mapper(self._records[item.index], item.view)

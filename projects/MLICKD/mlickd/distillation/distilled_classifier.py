@@ -76,6 +76,11 @@ class DistilledClassifier(nn.Module):
     def from_config(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> dict:
         """Build the student and the distillers of ``KD.STAGE``; load ``teacher_cfg`` if it is None and needed."""
         student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
+        if cfg.KD.STAGE == "feature" and not any(p.requires_grad for p in student.backbone.parameters()):
+            raise InputError(
+                f"MODEL.BACKBONE.FROZEN {cfg.MODEL.BACKBONE.FROZEN}, FREEZE_AT {cfg.MODEL.BACKBONE.FREEZE_AT}: stage 1 "
+                "trains only the backbone; set FROZEN False and a smaller FREEZE_AT"
+            )
         distillers = {}
         feature_class = feature_distiller_class(cfg)
         if cfg.KD.STAGE == "feature" and feature_class.needs_labels:

@@ -15,7 +15,6 @@ from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions, pooler_arguments
 
-from .distillers.base import check_layers
 from .knowledge import TeacherKnowledge, TeacherOutputs, select_regions
 from .knowledge_request import MAP_KINDS, KnowledgeRequest
 from .teacher_config import load_teacher_config
@@ -35,7 +34,7 @@ class FrozenTeacher:
             request: features and maps to compute in addition to the logits of all regions.
 
         Raises:
-            InputError: the teacher's checkpoint does not fit its configuration, or a layer is missing.
+            InputError: the teacher's checkpoint does not fit its configuration.
         """
         self.model = build_model(teacher_cfg)
         load_checkpoint(self.model, teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
@@ -46,7 +45,6 @@ class FrozenTeacher:
         self.rule = {key.lower(): value for key, value in cfg.KD.REGIONS.items()}
         self.after_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
-        check_layers([*request.region_layers, *(layer for _, layer in request.maps)], shapes, "teacher")
         self.strides = {layer: shapes[layer].stride for layer in request.region_layers}
         self.pooler = ROIPooler(scales=(1.0,), **pooler_arguments(teacher_cfg))  # boxes are in cells of the map
 
@@ -137,7 +135,7 @@ class LiveTeacher:
         ]
 
 
-def average_streams(plain: RegionPredictions, mirrored: RegionPredictions) -> RegionPredictions:
+def average_streams(original: RegionPredictions, mirrored: RegionPredictions) -> RegionPredictions:
     """Return, for both streams, logits whose softmax is the mean of the softmaxes of two views.
 
     The result has logits, so everything that uses the logits of one view still applies, such as temperatures and the
@@ -146,19 +144,19 @@ def average_streams(plain: RegionPredictions, mirrored: RegionPredictions) -> Re
     logits; maps of mirrored views must be flipped back before the call.
 
     Args:
-        plain, mirrored: predictions of the same images and regions in each view.
+        original, mirrored: predictions of the same images and regions in each view.
 
     Returns:
         The predictions of the first view, with the new logits.
     """
 
     def log_regions(predictions: RegionPredictions) -> torch.Tensor:
-        return torch.cat([logits.log_softmax(dim=0) for logits in predictions.detection_logits.split(plain.counts)])
+        return torch.cat([logits.log_softmax(dim=0) for logits in predictions.detection_logits.split(original.counts)])
 
     # The softmax of the logarithm of a mean is the mean, which sums to 1 over the classes or the regions.
-    classes = torch.logaddexp(plain.class_logits.log_softmax(dim=1), mirrored.class_logits.log_softmax(dim=1))
-    regions = torch.logaddexp(log_regions(plain), log_regions(mirrored))
-    averaged = replace(plain, class_logits=classes - log(2), detection_logits=regions - log(2))
+    classes = torch.logaddexp(original.class_logits.log_softmax(dim=1), mirrored.class_logits.log_softmax(dim=1))
+    regions = torch.logaddexp(log_regions(original), log_regions(mirrored))
+    averaged = replace(original, class_logits=classes - log(2), detection_logits=regions - log(2))
     if averaged.context_maps is not None:
-        averaged.context_maps = (plain.context_maps + mirrored.context_maps) / 2
+        averaged.context_maps = (original.context_maps + mirrored.context_maps) / 2
     return averaged

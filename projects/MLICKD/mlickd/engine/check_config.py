@@ -59,19 +59,14 @@ _EXPONENT: _Rule = (lambda value: value == 0 or _is_finite(value) and value >= 1
 _RULES: dict[str, _Rule] = {
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
     "DATASETS.UNLABELED_SHARE": (lambda value: 0 <= value < 1, "from 0 to below 1"),
-    "INPUT.COLOR_JITTER.BRIGHTNESS": _FRACTION,
-    "INPUT.COLOR_JITTER.CONTRAST": _FRACTION,
-    "INPUT.COLOR_JITTER.SATURATION": _FRACTION,
+    "INPUT.CROP.ENABLED": (lambda value: not value, "False; set INPUT.RANDOM_CROP.ENABLED True instead"),
     "INPUT.RANDOM_CROP.AREA": (
         lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1] <= 1,
         "(smallest fraction, largest fraction), both above 0 and at most 1",
     ),
-    "INPUT.RANDOM_CROP.ASPECT": (
-        lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1],
-        "(smallest ratio, largest ratio), both above 0 and finite",
-    ),
     "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "one or more positive integers"),
     "INPUT.SIZE_TEST": _POSITIVE,
+    "KD.FEATURE.WARMUP_ITERS": (lambda value: value >= -1, "-1 or more"),
     "KD.METHOD_STAGES": (
         lambda stages: tuple(stages) in (KD_STAGES, *((stage,) for stage in KD_STAGES)),
         f"{KD_STAGES}, or one of them",
@@ -85,7 +80,6 @@ _RULES: dict[str, _Rule] = {
     "MODEL.LABEL_LOSS.CLIP": _FRACTION,
     "MODEL.LABEL_LOSS.GAMMA_NEG": _EXPONENT,
     "MODEL.LABEL_LOSS.GAMMA_POS": _EXPONENT,
-    "MODEL.OICR.IOU_THRESH": _POSITIVE_FRACTION,
     "MODEL.PIXEL_MEAN": (lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
     "MODEL.PIXEL_STD": (
         lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
@@ -110,7 +104,6 @@ _RULES: dict[str, _Rule] = {
 _NAMES: _Rule = (lambda names: all(isinstance(name, str) for name in names), "names of datasets or folders")
 _RULES |= {f"DATASETS.{key}": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
 _RULES |= {f"DATASETS.PROPOSALS.{key}_FILES": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
-_RULES |= {f"KD.{stage}.WARMUP_ITERS": (lambda value: value >= -1, "-1 or more") for stage in ("FEATURE", "PREDICTION")}
 # The numbers of these sections without another rule must not be negative.
 _NOT_NEGATIVE_SECTIONS = ("DATALOADER.", "KD.", "MODEL.BACKBONE.", "MODEL.WSDDN.", "SOLVER.", "TEST.")
 
@@ -152,9 +145,6 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         rules["SOLVER.MOMENTUM"] = (lambda value: 0 < value < 1, "above 0 and below 1 with SOLVER.NESTEROV")
     if cfg.DATASETS.UNLABELED and cfg.SOLVER.IMS_PER_BATCH == 1:
         rules["DATASETS.UNLABELED_SHARE"] = (lambda value: value == 0, "0 for SOLVER.IMS_PER_BATCH 1")
-    stages = (cfg.KD.STAGE,) if cfg.KD.STAGE else cfg.KD.METHOD_STAGES
-    if kind.student_architecture and "feature" in stages:
-        rules["MODEL.BACKBONE.FROZEN"] = (lambda value: not value, "False in stage 1, which trains only the backbone")
     if not kind.student_architecture:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
         rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)

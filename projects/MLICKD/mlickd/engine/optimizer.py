@@ -12,18 +12,17 @@ NEW_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "context
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build SGD or AdamW for the parameters that require gradients, with Detectron2's parameter groups and clipping.
 
-    The learning rate of a parameter is ``SOLVER.BASE_LR``, times ``BACKBONE_LR_FACTOR`` in the backbone, times
-    ``LAST_LAYER_LR_FACTOR`` in the layers without pretrained weights, times ``BIAS_LR_FACTOR`` for a bias. With factors
-    of 10 and 2, as in the authors' release, the streams of the teacher learn at 10x, and their biases at 20x.
+    The learning rate of a parameter is ``SOLVER.BASE_LR``, times ``LAST_LAYER_LR_FACTOR`` in the layers without
+    pretrained weights, times ``BIAS_LR_FACTOR`` for a bias. With factors of 10 and 2, as in the authors' release, the
+    streams of the teacher learn at 10x, and their biases at 20x.
     """
 
     def learning_rate_factor(name: str) -> float:
         """Return the factor on ``SOLVER.BASE_LR`` for a parameter, given its name in the model."""
         parts = name.split(".")
-        if "backbone" in parts:
-            factor = cfg.SOLVER.BACKBONE_LR_FACTOR
-        else:
-            factor = cfg.SOLVER.LAST_LAYER_LR_FACTOR if any(layer in parts for layer in NEW_LAYERS) else 1.0
+        # A layer of the backbone may have one of these names, too.
+        is_new = "backbone" not in parts and any(layer in parts for layer in NEW_LAYERS)
+        factor = cfg.SOLVER.LAST_LAYER_LR_FACTOR if is_new else 1.0
         if parts[-1] == "bias":
             factor *= cfg.SOLVER.BIAS_LR_FACTOR
         return factor

@@ -19,9 +19,11 @@ from mlickd.data.build import count_training_images, model_class
 from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
 from mlickd.distillation.hook import KnowledgeSource
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
+from mlickd.modeling.checkpoint import model_blueprint
 from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, use_student
 
 from .check_config import check_config
@@ -93,7 +95,7 @@ def load_cache_config(
         also_for: configuration files of other methods that use the same cache.
 
     Raises:
-        InputError: a configuration is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.
+        InputError: a configuration or its teacher is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.
     """
     methods: list[CfgNode] = []
     for file in (config_file, *also_for):
@@ -109,6 +111,7 @@ def load_cache_config(
         cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
         finalize_config(cfg)
         cfg.freeze()
+        model_blueprint(cfg, load_teacher_config(cfg))  # finds wrong layers before the teacher runs
         methods.append(cfg)
         for key in CACHE_KEYS:
             if attrgetter(key)(cfg) != attrgetter(key)(methods[0]):
@@ -168,11 +171,10 @@ def finalize_config(
     - ``MODEL.NUM_CLASSES`` becomes the number of classes of the datasets.
     - In a training, the numbers of iterations become those for the number of images (:func:`scale_schedule`).
     - ``MODEL.DEVICE`` becomes cpu if CUDA is not available.
-    - With a timm backbone, ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD`` become the values that its model expects
-      (``MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS``).
-    - In a stage of distillation, ``SOLVER`` gets the learning rate and the number of iterations of the stage, and
-      ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``. If ``MODEL.WEIGHTS`` is empty, stage ``prediction`` starts from
-      the student of stage ``feature``, unless the method does not have this stage (``KD.METHOD_STAGES``).
+    - With a timm backbone, ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD`` become the values that its model expects.
+    - In a stage of distillation, ``SOLVER`` gets the schedule of the stage, and ``OUTPUT_DIR`` becomes
+      ``<OUTPUT_DIR>/<stage>``. If ``MODEL.WEIGHTS`` is empty, stage ``prediction`` starts from the student of stage
+      ``feature``, unless the method does not have this stage (``KD.METHOD_STAGES``).
     - In an evaluation, an empty ``MODEL.WEIGHTS`` becomes the checkpoint in ``OUTPUT_DIR``, a distilled model becomes
       its student, and ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/evaluation``, so that training results are not overwritten.
 
@@ -296,10 +298,11 @@ def _check_schedule(cfg: CfgNode) -> None:
 def _fill_in_stage(cfg: CfgNode) -> None:
     """Apply the schedule of the stage, and append the stage to the folder."""
     stage_cfg = cfg.KD[cfg.KD.STAGE.upper()]
-    cfg.SOLVER.BASE_LR = stage_cfg.BASE_LR or cfg.SOLVER.BASE_LR
     max_iter = stage_cfg.MAX_ITER or cfg.SOLVER.MAX_ITER
     cfg.SOLVER.STEPS = tuple(step * max_iter // cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
     cfg.SOLVER.MAX_ITER = max_iter
-    if stage_cfg.WARMUP_ITERS >= 0:
-        cfg.SOLVER.WARMUP_ITERS = stage_cfg.WARMUP_ITERS
+    if cfg.KD.STAGE == "feature":
+        cfg.SOLVER.BASE_LR = stage_cfg.BASE_LR or cfg.SOLVER.BASE_LR
+        if stage_cfg.WARMUP_ITERS >= 0:
+            cfg.SOLVER.WARMUP_ITERS = stage_cfg.WARMUP_ITERS
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, cfg.KD.STAGE)

@@ -1,6 +1,5 @@
 """Read checkpoints without running code, and check that they have exactly the parameters of a model."""
 
-import os
 import warnings
 import zipfile
 from typing import Any
@@ -36,15 +35,6 @@ def read_checkpoint(path: str, field: str, *, mmap: bool = False) -> dict[str, t
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"{field} {path} contains no named parameters; give a file of weights")
     return content
-
-
-def read_download(path: str, field: str, *, mmap: bool = False) -> dict[str, torch.Tensor]:
-    """Return :func:`read_checkpoint` of a downloaded file. The error says to delete a damaged file."""
-    try:
-        return read_checkpoint(path, field, mmap=mmap)
-    except InputError as error:
-        file = os.path.realpath(path)  # a new download does not replace a damaged file behind a link
-        raise InputError(f"{field}: the downloaded file {file} is damaged; delete it and repeat the command") from error
 
 
 def read_file(path: str, field: str, *, mmap: bool = False) -> object:

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 EPSILON = 1e-4
 
 
-def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the label loss of a student, L_p of the paper: binary cross-entropy of ``sigmoid(logits)``.
+def multilabel_bce(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the binary cross-entropy of ``sigmoid(logits)`` with labels (L_p of the paper) or with soft labels.
 
     Args:
         logits: (N, C).
@@ -24,12 +24,12 @@ def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: t
 def build_label_loss(cfg: CfgNode) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Return the label loss of ``MODEL.LABEL_LOSS``, a function of logits and targets (N, C).
 
-    ``bce`` is :func:`multilabel_binary_cross_entropy_with_logits`. ``asl`` is the asymmetric loss (Ridnik et al. 2021,
-    equations 6 and 7), which gives little weight to easy negative labels, with timm's implementation.
+    ``bce`` is :func:`multilabel_bce`. ``asl`` is the asymmetric loss (Ridnik et al. 2021, equations 6 and 7), which
+    gives little weight to easy negative labels, with timm's implementation.
     """
     options = {key.lower(): value for key, value in cfg.MODEL.LABEL_LOSS.items()}
     if options.pop("name") == "bce":
-        return multilabel_binary_cross_entropy_with_logits
+        return multilabel_bce
     from timm.loss import AsymmetricLossMultiLabel  # here, because the import takes a third of a second
 
     asymmetric = AsymmetricLossMultiLabel(**options, reduction="none")
@@ -40,7 +40,7 @@ def build_label_loss(cfg: CfgNode) -> Callable[[torch.Tensor, torch.Tensor], tor
     return loss
 
 
-def image_level_binary_cross_entropy(image_scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def wsddn_loss(image_scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the loss of WSDDN (Bilen & Vedaldi 2016) on image scores that are sums over proposals.
 
     Args:

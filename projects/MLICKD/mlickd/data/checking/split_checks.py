@@ -243,22 +243,22 @@ def _stored_method(path: Path) -> str:
 
 
 def _duplicates(images: dict[str, list[CheckedImage]], statistics: dict[str, LabelStatistics]) -> Iterator[Finding]:
-    """Yield findings about images that occur twice in a dataset or in two splits.
-
-    The first dataset is for training. Copies of its images, or within a split, do no harm if they are unlabeled.
-    """
-    unlabeled, first = {name for name in images if not statistics[name].num_known.any()}, next(iter(images), "")
+    """Yield findings about images that occur twice in a split or in two splits; unlabeled copies do no harm."""
+    unlabeled = {name for name in images if not statistics[name].num_known.any()}
     for name, other in combinations_with_replacement(images, 2):
-        if {name, other} & unlabeled and (name in (first, other) or {name, other} <= unlabeled):
+        if {name, other} <= unlabeled:
             continue
-        where, effect = ("", "") if name == other else (f" in {name} and {other}", "; scores will be too high")
+        where, both_labeled = "" if name == other else f" in {name} and {other}", not {name, other} & unlabeled
         for kind, find in (("equal files", equal_files), ("near-duplicates", near_duplicates)):
             pairs = list(find(images[name], images[other]))
             if pairs:
-                severity = "error" if find is equal_files and name != other else "warning"
-                conflicts = sum(one["labels"] != two["labels"] for one, two in pairs)
-                count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
-                message = f"{count} of {kind}{where} ({conflicts} with different labels){effect}"
+                severity = "error" if find is equal_files and name != other and both_labeled else "warning"
+                message = f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of {kind}{where}"
+                if both_labeled:
+                    conflicts = sum(one["labels"] != two["labels"] for one, two in pairs)
+                    message += f" ({conflicts} with different labels)" + "; scores will be too high" * (name != other)
+                else:
+                    message += "; scores will be too high if the labeled split is the test split"
                 examples = [" = ".join(str(record["image_id"]) for record in pair) for pair in pairs]
                 yield Finding(severity, name, message, examples)
 

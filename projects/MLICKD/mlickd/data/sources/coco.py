@@ -13,7 +13,6 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mlickd.decoding import image_size
 from mlickd.errors import InputError
@@ -213,28 +212,3 @@ def load_coco_multilabel(
             records.append(record)
     boxes = file.record_boxes(places, records, np.arange(len(file.category_names)))
     return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, "COCO-format JSON")
-
-
-def register_coco_multilabel(
-    name: str, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], **protocol: bool
-) -> None:
-    """Register a dataset with the arguments of :func:`load_coco_multilabel`. The files are read on first use.
-
-    The same registration may be repeated, as in a notebook. Another dataset of the same name raises an InputError.
-    """
-    paths = {"json_file": os.path.abspath(json_file), "image_root": os.path.abspath(image_root)}
-    new = {**paths, "protocol": protocol}
-    if name in DatasetCatalog:
-        found = MetadataCatalog.get(name)
-        if any(found.get(key) != value for key, value in new.items()):
-            raise InputError(f"dataset {name!r}: another dataset is registered under this name; give another name")
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-    def load() -> list[dict]:
-        dataset = load_coco_multilabel(**paths, **protocol)
-        MetadataCatalog.get(name).set(thing_classes=dataset.class_names)
-        return list(dataset.records)
-
-    DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(**new)

@@ -25,7 +25,7 @@ from mlickd.files import file_digest
 from .coco import read_coco
 from .dataset_files import images_below, is_image, normalize_name, parse_xml, read_text, read_unique_lines
 
-REMEDY = "write it as datasets/README.md shows"
+REMEDY = "write a table with the header file_name,labels, or export the labels again"
 
 # Headers of columns without letter case, spaces, "_" and "-".
 _FILE = set("filename file filepath image imagename imagepath imageid imageurl img path photo url".split())
@@ -57,7 +57,7 @@ class LabelFile(NamedTuple):
 
 def read_classes(path: Path) -> list[str]:
     """Return the names of the classes in a `classes.txt`."""
-    return read_unique_lines(path, REMEDY, lambda name, where: normalize_name(name))
+    return read_unique_lines(path, "write one class per line", lambda name, where: normalize_name(name))
 
 
 def read_table(path: Path, class_names: Sequence[str] | None) -> LabelFile:

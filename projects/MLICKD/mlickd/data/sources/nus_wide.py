@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _PARTS = {"train": "Train", "test": "Test"}
 _LABELS = "Groundtruth/TrainTestLabels"
-_REMEDY = "download it again, and put it where datasets/README.md says"
+_REMEDY = "download it again, to this path"
 
 
 def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:

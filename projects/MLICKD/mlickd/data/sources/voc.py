@@ -24,7 +24,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 _SPLITS = {2007: ("train", "val", "trainval", "test"), 2012: ("train", "val", "trainval")}
-_REMEDY = "put VOC where datasets/README.md says"
+_REMEDY = "put Annotations, ImageSets and JPEGImages of the devkit into this VOC2007 or VOC2012"
 
 
 def voc_sources(root: Path) -> dict[str, DatasetSource]:

@@ -9,7 +9,7 @@ with N images and M regions::
     boxes             float32 (M, 4)   x0, y0, x1, y1 in pixels of the image
     map_sizes.LAYER   int32 (N, 2)     height and width of the teacher's map; only with features of regions
 
-Each ``VIEW``, ``whole`` (the whole image at the teacher's size) and optionally ``mirrored``, has the tensors::
+Each ``VIEW`` of the whole image at the teacher's size, ``original`` and optionally ``mirrored``, has the tensors::
 
     VIEW.class_logits                          float16 (M, C)   logits; the largest of each region is shifted to 0
     VIEW.detection_logits                      float16 (M, C)   logits; the largest of each class and image is 0

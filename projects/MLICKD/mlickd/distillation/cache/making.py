@@ -31,7 +31,7 @@ from .settings import cache_settings, check_settings
 logger = logging.getLogger(__name__)
 
 IMAGES_PER_SHARD = 64
-VIEWS = ("whole", "mirrored")
+VIEWS = ("original", "mirrored")
 _REMEDY = "free disk space, then give the same command again to continue; or choose another KD.CACHE, or --no-mirrored"
 
 

@@ -41,7 +41,7 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
     Raises:
         InputError: an entry is not ``teacher:student``, or the list is empty.
     """
-    pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
+    pairs = [tuple(str(entry).split(":")) for entry in cfg.KD.FEATURE.LAYERS]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(
             f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: write each entry as '<teacher layer>:<student layer>'"

@@ -56,14 +56,14 @@ def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> tor
 class _MapDistiller(FeatureDistiller):
     """Compares pairs of whole maps; the losses of the pairs are added."""
 
-    compares_channels: ClassVar[bool]
+    needs_adapter: ClassVar[bool]
 
     @configurable
     def __init__(self, **base_arguments):
         """See :class:`FeatureDistiller` for the arguments."""
         super().__init__(**base_arguments)
         self.adapters = nn.ModuleList(
-            build_adapter(*shapes) if self.compares_channels else nn.Identity() for shapes in self.shapes
+            build_adapter(*shapes) if self.needs_adapter else nn.Identity() for shapes in self.shapes
         )
 
     def forward(
@@ -93,7 +93,7 @@ class FitNetsDistiller(_MapDistiller):
     """
 
     knowledge_kind: ClassVar[str] = "features"
-    compares_channels: ClassVar[bool] = True
+    needs_adapter: ClassVar[bool] = True
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """See :func:`hint_loss`."""
@@ -109,7 +109,7 @@ class AttentionTransferDistiller(_MapDistiller):
     """
 
     knowledge_kind: ClassVar[str] = "attention"
-    compares_channels: ClassVar[bool] = False
+    needs_adapter: ClassVar[bool] = False
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """See :func:`attention_transfer_loss`."""

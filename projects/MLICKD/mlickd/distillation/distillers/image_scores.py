@@ -4,7 +4,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch.nn import functional as F
 
-from mlickd.modeling.losses import multilabel_binary_cross_entropy_with_logits
+from mlickd.modeling.losses import multilabel_bce
 
 from .base import PREDICTION_DISTILLER_REGISTRY, PredictionDistiller
 
@@ -68,7 +68,7 @@ class SoftLabelDistiller(PredictionDistiller):
         softened = logits / self.student_temperature
         if self.loss == "l2":
             return soft_label_l2_loss(teacher, softened.sigmoid())
-        return multilabel_binary_cross_entropy_with_logits(softened, teacher)
+        return multilabel_bce(softened, teacher)
 
 
 @PREDICTION_DISTILLER_REGISTRY.register()

@@ -106,20 +106,20 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         self,
         *,
         classifier: nn.Linear,
-        classified_layer: str,
+        in_feature: str,
         **base_arguments,
     ):
         """
         Args:
             classifier: linear classifier of the student.
-            classified_layer: name of the student's map that the classifier takes.
+            in_feature: name of the student's map that the classifier takes.
             base_arguments: arguments of :class:`FeatureDistiller`, with exactly one pair.
         """
         super().__init__(**base_arguments)
-        if len(self.pairs) != 1 or self.pairs[0][1] != classified_layer:
+        if len(self.pairs) != 1 or self.pairs[0][1] != in_feature:
             raise InputError(
                 f"KD.FEATURE.LAYERS {[':'.join(pair) for pair in self.pairs]}: use exactly one pair, "
-                f"with the map that the student classifies: '<teacher layer>:{classified_layer}'"
+                f"with the map that the student classifies: '<teacher layer>:{in_feature}'"
             )
         ((self.teacher_layer, self.student_layer),) = self.pairs
         # In a tuple, so that it is not a submodule: it belongs to the student.
@@ -135,7 +135,7 @@ class LabelEmbeddingDistiller(FeatureDistiller):
             )
         return super().from_config(cfg, student, teacher_cfg) | {
             "classifier": student.head.linear,
-            "classified_layer": student.head.in_feature,
+            "in_feature": student.head.in_feature,
         }
 
     def forward(

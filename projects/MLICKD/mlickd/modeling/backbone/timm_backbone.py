@@ -11,7 +11,6 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import read_download
 
 FINAL = "final"
 
@@ -41,12 +40,11 @@ class TimmBackbone(Backbone):
         try:
             self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
         except Exception as error:  # damaged weights can raise any error
-            if pretrained and (file := _downloaded_file(name)):
-                read_download(file, f"MODEL.TIMM.PRETRAINED of {name}")
-            if isinstance(error, OSError):
+            if pretrained:
                 raise InputError(
-                    f"MODEL.TIMM.PRETRAINED: no weights of {name} can be downloaded ({str(error).splitlines()[0]}); "
-                    "download them elsewhere, and set MODEL.BACKBONE.WEIGHTS to the file"
+                    f"MODEL.TIMM.PRETRAINED: the weights of {name} cannot be downloaded, or the downloaded file is "
+                    f"damaged ({str(error).partition(chr(10))[0]}); delete the folder of the model in the cache of "
+                    "Hugging Face, or set MODEL.BACKBONE.WEIGHTS to a file of weights"
                 ) from error
             raise InputError(
                 f"MODEL.TIMM.NAME {name!r} cannot be built ({error!r}); choose a name that `timm.list_models()` lists"
@@ -115,24 +113,13 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     return TimmBackbone(cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.OUT_FEATURES, pretrained=cfg.MODEL.TIMM.PRETRAINED)
 
 
-def _downloaded_file(name: str) -> str | None:
-    """Return the file with the weights of a model in the cache of Hugging Face, if it exists."""
-    import huggingface_hub
-    import timm
-
-    settings = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
-    names = (settings.hf_hub_filename or "model.safetensors", "pytorch_model.bin") if settings.hf_hub_id else ()
-    files = [huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, file) for file in names]
-    return next((file for file in files if isinstance(file, str)), None)
-
-
 def set_pixel_statistics(cfg: CfgNode) -> None:
-    """Set the pixel mean and standard deviation that a timm model expects, see ``USE_MODEL_PIXEL_STATISTICS``.
+    """Set the pixel mean and standard deviation that a timm model expects, and its image format.
 
     A model without statistics gets those of ImageNet.
     """
     model = cfg.MODEL
-    if model.BACKBONE.NAME != "build_timm_backbone" or not model.TIMM.USE_MODEL_PIXEL_STATISTICS:
+    if model.BACKBONE.NAME != "build_timm_backbone":
         return
     import timm
 

@@ -2,10 +2,8 @@
 
 import importlib
 import logging
-import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import check_fits, read_checkpoint, read_download
+from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .vgg import VGG
@@ -90,30 +88,34 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
         weights = torchvision.models.get_weight(source.removeprefix(_TORCHVISION))
         # The name of the enum in lower case is the name of the network. Quantized networks differ, and are refused.
         network = torchvision.models.get_model_builder(type(weights).__name__.removesuffix("_Weights").lower())
-    except ValueError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{_KEY} {source}: torchvision has no such weights ({error}); give a name such as "
             "torchvision://VGG16_Weights.IMAGENET1K_V1"
         ) from error
     # The place where torch.hub keeps the file. Its own function needs a home folder, and downloads even for a check.
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
-    with tempfile.TemporaryDirectory() as temporary:
-        if not path.exists():
-            if not download:
-                with torch.device("meta"):
-                    return network().state_dict()
-            existing = next(parent for parent in path.parents if parent.exists())
-            if path.parts[0] == "~" or not os.access(existing, os.W_OK):  # no home folder, or a read-only one
-                path = Path(temporary, path.name)
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                options = {"hash_prefix": path.stem.rpartition("-")[2], "progress": sys.stderr.isatty()}
-                torch.hub.download_url_to_file(weights.url, str(path), **options)
-            except (OSError, RuntimeError) as error:
-                raise InputError(
-                    f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere, give the file"
-                ) from error
-        return read_download(str(path), f"{_KEY} {source}", mmap=not download)
+    if not path.exists():
+        if not download:
+            with torch.device("meta"):
+                return network().state_dict()
+        try:
+            if path.parts[0] == "~":
+                raise OSError("there is no home folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            options = {"hash_prefix": path.stem.rpartition("-")[2], "progress": sys.stderr.isatty()}
+            torch.hub.download_url_to_file(weights.url, str(path), **options)
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{_KEY} {source} cannot be downloaded ({error}); set TORCH_HOME to a folder that can be written, or "
+                f"download {weights.url} elsewhere and give the file"
+            ) from error
+    try:
+        return read_checkpoint(str(path), _KEY, mmap=not download)
+    except InputError as error:
+        raise InputError(
+            f"{_KEY} {source}: the downloaded file {path} is damaged; delete it and repeat the command"
+        ) from error
 
 
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import build_label_loss, multilabel_binary_cross_entropy_with_logits
+from mlickd.modeling.losses import build_label_loss, multilabel_bce
 from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .image_model import ImageModel
@@ -103,13 +103,7 @@ class MultiLabelClassifier(ImageModel):
     """A backbone, pooling and a linear classifier with a sigmoid for each class (S-Cls of the paper)."""
 
     @configurable
-    def __init__(
-        self,
-        *,
-        head: ClassifierHead,
-        label_loss: Callable = multilabel_binary_cross_entropy_with_logits,
-        **image_model,
-    ):
+    def __init__(self, *, head: ClassifierHead, label_loss: Callable = multilabel_bce, **image_model):
         """
         Args:
             head: classifier of the backbone's maps.

@@ -13,15 +13,18 @@ from mlickd.errors import InputError
 
 from .wsddn import RegionPredictions, WSDDNHeads
 
+# A region gets the class of a pseudo ground-truth box if their IoU is at least this value (Tang et al. 2017).
+IOU_THRESHOLD = 0.5
+
 
 def oicr_pseudo_labels(
-    boxes: torch.Tensor, scores: torch.Tensor, target: torch.Tensor, iou_threshold: float
+    boxes: torch.Tensor, scores: torch.Tensor, target: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the targets of one refinement from the scores of the previous stage (section 3.3 of Tang et al. 2017).
 
     For each class in the image, the region with the highest score is a pseudo ground-truth box. Each region gets the
-    class of the box with the largest IoU, or background below the threshold. Its weight is the score of that box, so
-    unreliable boxes early in training have little effect.
+    class of the box with the largest IoU, or background below ``IOU_THRESHOLD``. Its weight is the score of that box,
+    so unreliable boxes early in training have little effect.
 
     A class with an ignored label may also be in the image. A region has the weight zero if its IoU with the best region
     of this class reaches the threshold, and is larger than with any box.
@@ -30,7 +33,6 @@ def oicr_pseudo_labels(
         boxes: (R, 4) XYXY.
         scores: (R, C) scores of the previous stage.
         target: (C,) labels of the image, 1, 0 or -1 (ignored).
-        iou_threshold: minimum IoU at which a region gets the class of an object.
 
     Returns:
         (R,) labels, 0 to C - 1 or C for the background, and (R,) weights, all zero if no class is positive.
@@ -41,12 +43,12 @@ def oicr_pseudo_labels(
         return torch.full((len(boxes),), num_classes, device=boxes.device), scores.new_zeros(len(boxes))
     best, seeds = scores[:, classes].max(dim=0)
     overlap, nearest = box_iou(boxes, boxes[seeds]).max(dim=1)
-    labels = torch.where(overlap >= iou_threshold, classes[nearest], num_classes)
+    labels = torch.where(overlap >= IOU_THRESHOLD, classes[nearest], num_classes)
     weights = best[nearest]
     ignored = scores[:, target == -1]
     if ignored.shape[1] > 0:
         doubtful = box_iou(boxes, boxes[ignored.argmax(dim=0)]).amax(dim=1)
-        weights = weights.masked_fill((doubtful >= iou_threshold) & (doubtful > overlap), 0)
+        weights = weights.masked_fill((doubtful >= IOU_THRESHOLD) & (doubtful > overlap), 0)
     return labels, weights
 
 
@@ -72,11 +74,10 @@ class OICRHeads(WSDDNHeads):
     scores_from_streams = False
 
     @configurable
-    def __init__(self, *, num_refinements: int = 3, refinement_iou: float = 0.5, **wsddn):
+    def __init__(self, *, num_refinements: int = 3, **wsddn):
         """
         Args:
             num_refinements: K.
-            refinement_iou: ``iou_threshold`` of :func:`oicr_pseudo_labels`.
             wsddn: arguments of :class:`WSDDNHeads`.
         """
         super().__init__(**wsddn)
@@ -87,16 +88,11 @@ class OICRHeads(WSDDNHeads):
         for stream in self.refinement_streams:
             nn.init.normal_(stream.weight, std=wsddn.get("init_std", 0.01))
             nn.init.zeros_(stream.bias)
-        self.refinement_iou = refinement_iou
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Return the arguments of :class:`WSDDNHeads`, and arguments from ``MODEL.OICR``."""
-        return {
-            **super().from_config(cfg, input_shape),
-            "num_refinements": cfg.MODEL.OICR.NUM_REFINEMENTS,
-            "refinement_iou": cfg.MODEL.OICR.IOU_THRESH,
-        }
+        """Return the arguments of :class:`WSDDNHeads`, and from ``MODEL.OICR``."""
+        return super().from_config(cfg, input_shape) | {"num_refinements": cfg.MODEL.OICR.NUM_REFINEMENTS}
 
     def refinement_logits(self, predictions: RegionPredictions) -> list[torch.Tensor]:
         """Return the logits (M, C + 1) of each refinement, float32, the background last."""
@@ -118,9 +114,8 @@ class OICRHeads(WSDDNHeads):
             total = targets.new_zeros(())
             for image_logits, regions, scores, target in zip(split, proposals, previous, targets, strict=True):
                 boxes = regions.proposal_boxes.tensor
-                labels, weights = oicr_pseudo_labels(boxes, scores.detach(), target, self.refinement_iou)
-                if len(labels) > 0:
-                    total = total + oicr_refinement_loss(image_logits, labels, weights)
+                labels, weights = oicr_pseudo_labels(boxes, scores.detach(), target)
+                total = total + oicr_refinement_loss(image_logits, labels, weights)
             losses[f"loss_refinement_{number}"] = total / len(targets)
             previous = [image_logits.softmax(dim=1)[:, :-1] for image_logits in split]
         return losses

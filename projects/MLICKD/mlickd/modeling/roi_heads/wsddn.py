@@ -17,11 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import (
-    build_label_loss,
-    image_level_binary_cross_entropy,
-    multilabel_binary_cross_entropy_with_logits,
-)
+from mlickd.modeling.losses import build_label_loss, multilabel_bce, wsddn_loss
 
 
 def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
@@ -59,21 +55,21 @@ def normalize_features(features: torch.Tensor, norm: float) -> torch.Tensor:
 
 
 def mix_with_context(
-    mil_scores: torch.Tensor, context_map: torch.Tensor, weight: float | torch.Tensor, temperature: float = 1.0
+    stream_scores: torch.Tensor, context_map: torch.Tensor, weight: float | torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
     """Mix the image scores of the two streams with the context classifier's scores, which depend on the whole view.
 
     Args:
-        mil_scores: (..., C), the sums of the region scores.
+        stream_scores: (..., C), the sums of the region scores.
         context_map: (..., C, H, W) logits of the context classifier at each cell; the logit of a view is their mean.
-        weight: w, the weight of the context score; 1 for a view without regions, whose ``mil_scores`` are 0.
+        weight: w, the weight of the context score; 1 for a view without regions, whose ``stream_scores`` are 0.
         temperature: divisor of the logit of the context.
 
     Returns:
-        (..., C) probabilities, ``(1 - w) * mil_scores + w * sigmoid(context)``.
+        (..., C) probabilities, ``(1 - w) * stream_scores + w * sigmoid(context)``.
     """
     context = context_map.float().mean(dim=(-2, -1)) / temperature
-    return (1 - weight) * mil_scores + weight * context.sigmoid()
+    return (1 - weight) * stream_scores + weight * context.sigmoid()
 
 
 def pooler_arguments(cfg: CfgNode) -> dict:
@@ -112,13 +108,13 @@ class RegionPredictions:
         streams = zip(self.class_logits.split(self.counts), self.detection_logits.split(self.counts), strict=True)
         return [region_scores(*logits) for logits in streams]
 
-    def mil_scores(self) -> torch.Tensor:
+    def stream_scores(self) -> torch.Tensor:
         """Return the image scores (N, C) of the two streams, in [0, 1]: the sums of the region scores."""
         return torch.stack([scores.sum(dim=0) for scores in self.scores()])
 
     def image_scores(self) -> torch.Tensor:
-        """Return the image scores (N, C) in [0, 1]: :meth:`mil_scores`, mixed with the context if the model has one."""
-        scores = self.mil_scores()
+        """Return the image scores (N, C) in [0, 1]: :meth:`stream_scores`, mixed with the context if there is one."""
+        scores = self.stream_scores()
         if self.context_maps is None:
             return scores
         weights = scores.new_tensor([self.context_weight if count else 1.0 for count in self.counts])
@@ -156,7 +152,7 @@ class WSDDNHeads(nn.Module):
         init_std: float = 0.01,
         context_weight: float = 0.0,
         context_channels: int = 0,
-        context_loss: Callable = multilabel_binary_cross_entropy_with_logits,
+        context_loss: Callable = multilabel_bce,
         feature_norm: float = 0.0,
         test_score_thresh: float = 0.0,
         test_nms_thresh: float = 0.4,
@@ -278,7 +274,7 @@ class WSDDNHeads(nn.Module):
         self, predictions: RegionPredictions, proposals: list[Instances], targets: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """Return the training losses by name for image labels ``targets`` (N, C)."""
-        losses = {"loss_image": image_level_binary_cross_entropy(predictions.mil_scores(), targets)}
+        losses = {"loss_image": wsddn_loss(predictions.stream_scores(), targets)}
         if predictions.context_maps is not None:
             losses["loss_context"] = self.context_loss(predictions.context_maps.mean(dim=(2, 3)), targets)
         return losses
