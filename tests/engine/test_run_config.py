@@ -47,6 +47,7 @@ def test_classes_device_and_pixel_statistics_are_filled_in(tiny_scenes: Path, tm
     torch.save(model_blueprint(cfg).to_empty(device="cpu").state_dict(), tmp_path / "model_final.pth")
     options = ("MODEL.TIMM.PRETRAINED", True, "OUTPUT_DIR", tmp_path)
     evaluated = prepare("folder/cls.yaml", *options, eval_only=True)
+    options = ("MODEL.TIMM.PRETRAINED", True, "OUTPUT_DIR", tmp_path / "new")
     started = prepare("folder/cls.yaml", *options, "MODEL.WEIGHTS", tmp_path / "model_final.pth")
     assert not evaluated.MODEL.TIMM.PRETRAINED and not started.MODEL.TIMM.PRETRAINED
 

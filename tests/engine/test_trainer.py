@@ -58,8 +58,14 @@ def test_a_finished_run_can_be_resumed_for_more_iterations(tiny_scenes: Path, tm
 def test_a_run_of_another_optimizer_or_other_classes_is_not_resumed(tiny_scenes: Path, tmp_path: Path) -> None:
     first = make_trainer(tmp_path)
     finish(first)
-    for option in (("SOLVER.OPTIMIZER", "ADAMW"), ("SOLVER.LAST_LAYER_LR_FACTOR", 10.0)):
-        with pytest.raises(InputError, match="--resume: the run has another optimizer"):
+    for option in (
+        ("SOLVER.OPTIMIZER", "ADAMW"),
+        ("SOLVER.LAST_LAYER_LR_FACTOR", 10.0),
+        ("SOLVER.BASE_LR", 0.3),
+        ("SOLVER.WEIGHT_DECAY", 0.3),
+        ("SOLVER.MOMENTUM", 0.3),
+    ):
+        with pytest.raises(InputError, match="--resume: the run has another SOLVER.OPTIMIZER"):
             make_trainer(tmp_path, *option).resume_or_load(resume=True)
     names = (tiny_scenes / "tiny" / "classes.txt").read_text().split("\n")[:20]
     write_class_names(tmp_path, names)

@@ -67,10 +67,9 @@ def typed_command() -> str:
 
 def read_seeds(text: str) -> list[int]:
     """Return the seeds of an option such as `1,2,3`."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not a list of integers, such as 1,2,3") from None
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text} is not a list of integers of at least 0, such as 1,2,3")
+    return [int(part) for part in text.split(",")]
 
 
 def positive_int(text: str) -> int:

@@ -62,7 +62,7 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
             seconds=time.perf_counter() - start,
             first_iteration=trainer.start_iter,
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-            command=next_command(cfg, args.config_file, args.opts, args.num_gpus),
+            command=next_command(cfg, args),
         )
         print(summary, flush=True)
 

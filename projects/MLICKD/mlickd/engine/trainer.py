@@ -233,10 +233,10 @@ class Trainer(DefaultTrainer):
                 # The run was killed before it saved the final checkpoint, and no further step would save it.
                 self.checkpointer.save(FINAL, iteration=self.iter)
         else:
-            # Load first, because an earlier run may have left these weights in this folder.
+            # Load first, because an earlier run may have left the weights of the backbone in this folder.
             load_initial_weights(self.cfg, self.checkpointer.model)
             comm.synchronize()
-            self.checkpointer.forget_earlier_run(self.cfg.MODEL.WEIGHTS)
+            self.checkpointer.rename_earlier_run()
         if comm.is_main_process():
             write_run_files(self.cfg)
             writers.remove_repeated_metrics(Path(self.cfg.OUTPUT_DIR) / writers.METRICS, self.start_iter)

@@ -123,17 +123,19 @@ class TrainingLoop(SimpleTrainer):
         """Load the state; keep the initial scale if the earlier run did not use float16.
 
         Raises:
-            InputError: the state is of another optimizer, or of other groups of parameters.
+            InputError: the state is of another optimizer, of other groups of parameters, or of groups with other
+                settings.
         """
-        # The kind of the optimizer, and the number of parameters of each group.
+        # PyTorch would replace the settings by the saved ones. AdamW has `betas`, SGD has `momentum`.
+        settings = ("initial_lr", "weight_decay", "momentum", "nesterov", "betas")
         groups, saved = (
-            [("betas" in group, len(group["params"])) for group in optimizer["param_groups"]]
+            [(len(group["params"]), *map(group.get, settings)) for group in optimizer["param_groups"]]
             for optimizer in (self.optimizer.state_dict(), state_dict["optimizer"])
         )
         if groups != saved:
             raise InputError(
-                "--resume: the run has another optimizer, other learning-rate factors or other frozen layers; give the "
-                "options of its first command, or start a new run with MODEL.WEIGHTS"
+                "--resume: the run has another SOLVER.OPTIMIZER, BASE_LR, factor, WEIGHT_DECAY or MOMENTUM, or other "
+                "frozen layers; give the options of its first command, or start a new run with MODEL.WEIGHTS"
             )
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):
