@@ -153,7 +153,6 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (STAGE2.partition(" KD.METHOD_STAGES")[0], "stage 1", None),
     ("predict photo.jpg --model run --json photo.jpg/a.json", "photo.jpg/a.json", None),
     ("predict photo.jpg --model run --save photo.jpg", "photo.jpg", None),
-    ("evaluate run --bootstrap 3 --seed -1", "--seed -1", None),
     ("compare --seeds=1,-2", "--seeds: 1,-2", None),
     ("compare --held-out 1", "--held-out: 1", None),
     ("quickstart --photos datasets/tiny/images", "--labels", None),
