@@ -41,9 +41,9 @@ def test_keys_of_the_solver_reach_the_loop(tiny_scenes: Path, tmp_path: Path) ->
 def test_keys_of_the_evaluation_reach_the_reports(tiny_scenes: Path, tmp_path: Path) -> None:
     options = ("TEST.AVERAGE_PRECISION", "voc07", "TEST.TOP_K", 5, "TEST.THRESHOLD", 0.3, "MODEL.DEVICE", "cpu")
     finish(make_trainer(tmp_path, *options))
-    compute_scores(tmp_path, tmp_path / "again", "tiny_test")
-    for folder in (tmp_path / "inference" / "tiny_test", tmp_path / "again"):
-        protocol = json.loads((folder / "multilabel_results.json").read_text())["protocol"]
+    compute_scores(tmp_path, "tiny_test")
+    for folder in (tmp_path, tmp_path / "evaluation"):
+        protocol = json.loads((folder / "inference/tiny_test/multilabel_results.json").read_text())["protocol"]
         assert (protocol["ap"], protocol["topk"], protocol["threshold"]) == ("voc07", 5, 0.3)
 
 
