@@ -96,19 +96,6 @@ def test_a_path_is_not_a_url_and_other_files_are_not_checkpoints(tmp_path: Path)
         Run(tmp_path).resumed()
 
 
-def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
-    class Hostile:
-        def __reduce__(self) -> tuple:
-            return os.mkdir, (str(tmp_path / "was run"),)
-
-    Run(tmp_path).save(1)
-    path = tmp_path / "model_0000001.pth"
-    torch.save({"model": {}, "trainer": Hostile()}, path)
-    with pytest.raises(InputError, match=r"--resume: .*model_0000001.pth is damaged"):
-        Run(tmp_path).resumed()
-    assert not (tmp_path / "was run").exists()
-
-
 def test_a_run_keeps_its_newest_checkpoints_and_the_final_one(tmp_path: Path) -> None:
     run = Run(tmp_path, keep=2)
     run.save(1, 3, 5)

@@ -51,7 +51,7 @@ def command_parser(description: str, epilog: str, log_level: str = "WARNING") ->
     )
 
 
-def report_unreadable(failures: Sequence[str], count: int) -> None:
+def exit_if_unreadable(failures: Sequence[str], count: int) -> None:
     """Print the photos that could not be read, of ``count`` photos. If there are any, exit with status 1."""
     sys.stderr.writelines(f"left out: {one_line(failure)}\n" for failure in failures)
     if failures:

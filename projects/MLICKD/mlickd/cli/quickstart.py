@@ -24,7 +24,7 @@ from mlickd.errors import InputError, ProcessError
 from mlickd.files import check_writable
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
-from mlickd.studies.student_choice import describe_student
+from mlickd.studies.model_selection import describe_student
 from mlickd.studies.training_methods import BASELINE, DISTILLED
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 

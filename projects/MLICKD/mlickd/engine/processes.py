@@ -87,9 +87,9 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
     """Prepare a configuration, then run it in the number of processes that the command line sets.
 
     Args:
-        run: function at the top level of a module, called as ``run(cfg, args, loaded)`` in each process.
+        run: function at the top level of a module, called as ``run(cfg, args, run_arguments)`` in each process.
         args: arguments of the command line.
-        prepare: function that returns the checked configuration, and ``loaded``, a tuple of objects for ``run``. If
+        prepare: function that returns the checked configuration, and ``run_arguments``, a tuple of loaded objects. If
             ``launch`` starts processes, they get an empty tuple and load these objects themselves.
 
     Raises:
@@ -98,9 +98,9 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
         SystemExit: one of :data:`STOP_SIGNALS` has stopped the processes.
     """
     world_size = num_processes(args)
-    cfg, loaded = prepare(args)
+    cfg, run_arguments = prepare(args)
     if world_size == 1:
-        run(cfg, args, loaded)
+        run(cfg, args, run_arguments)
     elif in_torchrun():
         _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
         select_local_gpu(cfg.MODEL.DEVICE)
@@ -113,7 +113,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         comm.synchronize()
         try:
-            run(cfg, args, loaded)
+            run(cfg, args, run_arguments)
         except RuntimeError as error:
             if is_lost_connection(error):  # torchrun shows the error of the process that has failed
                 raise ProcessError(f"another process has ended ({one_line(error)}); {_REMEDY}") from error

@@ -30,7 +30,7 @@ from mlickd.runs import provenance, write_run_files
 
 from . import writers
 from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
-from .hooks import EqualStatisticsHook, SaveStudentHook, StopHook
+from .hooks import AverageBatchNormHook, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
 from .processes import distributed_model, lock_output_dir
 from .training_loop import TrainingLoop, mixed_precision
@@ -159,7 +159,7 @@ class Trainer(DefaultTrainer):
         """
         cfg = self.cfg
         # This hook acts before all hooks that evaluate or save.
-        hooks: list[HookBase] = [EqualStatisticsHook()]
+        hooks: list[HookBase] = [AverageBatchNormHook()]
         if self.knowledge is not None:
             hooks.append(DistillationHook(self.knowledge, read_ahead=bool(cfg.KD.CACHE)))
         if cfg.TENSORBOARD.IMAGES > 0 and comm.is_main_process():

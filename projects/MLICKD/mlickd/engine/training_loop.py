@@ -60,7 +60,7 @@ class TrainingLoop(SimpleTrainer):
         *,
         accumulation_steps: int = 1,
         autocast_dtype: torch.dtype | None = None,
-        seed: int | None = None,
+        seed: int = 0,
     ):
         """
         Args:
@@ -70,7 +70,7 @@ class TrainingLoop(SimpleTrainer):
             accumulation_steps: number of micro-batches of a batch. They run one after another to save memory; the
                 gradients stay the same.
             autocast_dtype: see :func:`mixed_precision`.
-            seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
+            seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
@@ -86,9 +86,8 @@ class TrainingLoop(SimpleTrainer):
         start = time.perf_counter()
         batch = self.read_batch(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        if self.seed is not None:
-            # Seed after reading the batch, because a loader draws a random number when a run starts or resumes.
-            seed_iteration(self.seed, self.iter, comm.get_rank())
+        # Seed after reading the batch, because a loader draws a random number when a run starts or resumes.
+        seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
         bounds = [len(batch) * i // self.accumulation_steps for i in range(self.accumulation_steps + 1)]
         micro_batches = [batch[first:end] for first, end in zip(bounds, bounds[1:], strict=False) if first < end]

@@ -189,7 +189,7 @@ def run_jobs(
         if not failed:
             try:
                 with slots:
-                    return _run(job, num_jobs, stopping)
+                    return _run_job(job, num_jobs, stopping)
             except BaseException:
                 stopping.set()  # the error must not wait for the jobs before this one
                 raise
@@ -219,7 +219,7 @@ def run_jobs(
                 raise
 
 
-def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
+def _run_job(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     """Run a job if it is not done; return the reason of a failure, or an empty text."""
     if stopping.is_set() or job.is_done():
         return ""
