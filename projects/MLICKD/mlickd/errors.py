@@ -108,9 +108,9 @@ def escape_unencodable(stream: TextIO, encoding: str | None = None) -> None:
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def _discard(*streams: TextIO) -> None:
+def _discard(*streams: TextIO | None) -> None:
     """Discard what Python will flush into these streams when it ends."""
-    for stream in streams:
+    for stream in filter(None, streams):
         with suppress(OSError):  # a notebook's stream has no descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
