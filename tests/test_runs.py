@@ -71,8 +71,6 @@ def test_a_run_uses_its_device_if_the_machine_has_it(gpus: int, devices: dict, t
 
 
 def test_incomplete_runs_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="config.yaml: no such file"):
-        runs.run_config(tmp_path)
     (tmp_path / "config.yaml").write_text(default_config().dump())
     with pytest.raises(InputError, match=r"config.yaml: MODEL.NUM_CLASSES"):
         runs.run_config(tmp_path)

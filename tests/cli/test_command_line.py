@@ -1,8 +1,5 @@
 """Parsers, command names and option values."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -65,21 +62,6 @@ def test_the_home_folder_is_expanded_in_every_option(monkeypatch: pytest.MonkeyP
     args = parser.parse_args(["--photos=~/a", "mine=~/b.yaml", "~/c", "~none", "a=b~"])
     assert args.photos == Path("/home/anna/a")
     assert args.others == ["mine=/home/anna/b.yaml", "/home/anna/c", "~none", "a=b~"]
-
-
-def test_an_installed_package_has_configurations(tmp_path: Path) -> None:
-    """Build the package as a wheel contains it, and call it from another folder."""
-    build = ["setup.py", "-q", "egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", tmp_path / "lib"]
-    subprocess.run([sys.executable, *build], cwd=ROOT, check=True, capture_output=True, timeout=280)
-    package = tmp_path / "lib" / "mlickd"
-    data = "DATASETS: {TRAIN: [none_train], TEST: [none_train]}"
-    (tmp_path / "mine.yaml").write_text(f"_BASE_: configs/folder/cls.yaml\n{data}\n")
-    command = [sys.executable, "-m", "mlickd", "train", "--config-file", "mine.yaml"]
-    environment = os.environ | {"PYTHONPATH": str(package.parent), "DETECTRON2_DATASETS": str(tmp_path)}
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
-    assert result.returncode == 2 and "none_train" in result.stderr, "from the file, after its _BASE_ was found"
-    copied = {path.relative_to(package) for path in package.glob("configs/**/*.yaml")}
-    assert copied == {path.relative_to(ROOT) for path in ROOT.glob("configs/**/*.yaml")}
 
 
 def test_shipped_configurations_do_not_replace_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

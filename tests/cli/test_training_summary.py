@@ -1,11 +1,11 @@
 """The summary at the end of a training, and the next command."""
 
-import shlex
 from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode
 
+from helpers.processes import parse_arguments
 from mlickd.cli.training_summary import next_command, training_summary
 from mlickd.config import default_config
 
@@ -46,18 +46,13 @@ AGAIN = "repeat the first command of stage 1, with --kd-stage prediction and wit
         # Stage 2 starts from stage 1, not from the start of stage 1.
         ("kd.yaml", "feature", f"{TRAIN} kd.yaml --kd-stage prediction --num-gpus 4 {' '.join(DATA)}"),
         # The configuration of a resumed run does not have the options of the first command.
-        (
-            "{out}/config.yaml",
-            "feature",
-            AGAIN,
-        ),
+        ("{out}/config.yaml", "feature", AGAIN),
     ],
 )
 def test_the_next_command_is_the_next_step(tmp_path: Path, file: str, stage: str, expected: str):
     config = "kd.yaml" if file.endswith("config.yaml") else file
     cfg = finish_training(tmp_path, config, "KD.STAGE", stage, "KD.METHOD_STAGES", ("feature", "prediction"))
-    options = ["MODEL.WEIGHTS", "start.pth", *DATA]
-    assert (
-        shlex.split(next_command(cfg, file.format(out=tmp_path), options, num_gpus=4))
-        == expected.format(out=tmp_path).split()
-    )
+    line = ["--config-file", file.format(out=tmp_path), "--num-gpus", 4, "MODEL.WEIGHTS", "start.pth", *DATA]
+    assert next_command(cfg, parse_arguments(*line)) == expected.format(out=tmp_path)
+    if stage == "feature":
+        assert next_command(cfg, parse_arguments("--num-machines", 2, *line)) == AGAIN

@@ -60,7 +60,7 @@ def test_a_gradient_is_named_if_all_losses_are_finite() -> None:
     model = Two()
     batch = make_samples(1.0, 2.0)
     batch[1]["root"] = 1.0  # the slope of a square root at 0
-    with pytest.raises(InputError, match=r"iteration 0: the gradients of depth .* images img0, img1; "):
+    with pytest.raises(InputError, match=r"iteration 0: the gradient of depth .* images img0, img1; "):
         run(model, [batch], accumulation_steps=2)
     assert (model.weight.item(), model.depth.item()) == (2.0, 0.0)
 
@@ -72,13 +72,6 @@ def test_large_gradients_whose_norm_overflows_are_finite() -> None:
     assert model.weight.item() == pytest.approx(2 - HUGE * 1e-32)
 
 
-def test_parameters_that_are_not_finite_are_named() -> None:
-    model = Two()
-    model.weight.data.fill_(float("nan"))
-    with pytest.raises(InputError, match=r"img31 and 68 more;.*\. The parameters weight "):
-        run(model, [make_samples(*[1.0] * 100)])
-
-
 def test_an_overflow_in_float16_skips_a_step_and_halves_the_scale() -> None:
     model = Two()
     loop = run(model, [make_samples(1e36)], autocast_dtype=torch.float16)  # times the scale, it overflows float32
@@ -86,7 +79,7 @@ def test_an_overflow_in_float16_skips_a_step_and_halves_the_scale() -> None:
     assert loop.grad_scaler.get_scale() == 2**15
     batch = make_samples(1.0)
     batch[0]["root"] = 1.0
-    with pytest.raises(InputError, match="iteration 30: the gradients of depth"):  # at every scale
+    with pytest.raises(InputError, match="iteration 30: the gradient of depth"):  # at every scale
         run(model, [batch] * 40, autocast_dtype=torch.float16)
     assert model.weight.item() == 2.0
 
@@ -115,18 +108,13 @@ def _diverge_in_process(values: list[list[float]], roots: list[str], folder: Pat
     ("values", "roots", "expected"),
     [
         # The summed gradients of both processes are not finite, but only one process has the images that cause it.
-        ([[1.0, 2.0], [3.0, float("nan")]], [], [("loss_label is nan", "rank1-img0, rank1-img1")]),
-        (
-            [[1.0], [3.0]],
-            ["rank0-img0"],
-            [("the gradients of depth", "rank0-img0"), ("the gradients of depth", "rank1-img0")],
-        ),
+        ([[1.0, 2.0], [3.0, float("nan")]], [], "loss_label is nan for images rank1-img0, rank1-img1; "),
+        ([[1.0], [3.0]], ["rank0-img0"], "the gradient of depth .* for images rank0-img0, rank1-img0; "),
     ],
     ids=["loss", "gradient"],
 )
-def test_all_processes_stop_with_the_same_message(values: list, roots: list, expected: list, tmp_path: Path) -> None:
+def test_all_processes_stop_with_the_same_message(values: list, roots: list, expected: str, tmp_path: Path) -> None:
     in_two_processes(_diverge_in_process, values, roots, tmp_path)
     first, second = (tmp_path / "message 0").read_text(), (tmp_path / "message 1").read_text()
     assert first == second
-    parts = [f"{cause}.* for images {ids}" for cause, ids in expected]
-    assert re.match(f"iteration 0: {'; '.join(parts)}; parameters", first)
+    assert re.match(f"iteration 0: {expected}", first)

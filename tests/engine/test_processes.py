@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.processes import fail_in, in_two_processes, leave_rank, look_for_checkpoint, parse_arguments, send_signal
-from mlickd.engine.processes import check_devices, launch, num_processes
+from mlickd.engine.processes import check_devices, launch, num_processes, select_local_gpu
 from mlickd.errors import InputError, ProcessError
 
 
@@ -30,6 +30,7 @@ def test_processes_of_all_machines_are_counted(monkeypatch: pytest.MonkeyPatch) 
         (("--num-gpus", 0), "--num-gpus 0"),
         (("--num-machines", 2, "--machine-rank", 2), "--machine-rank 2"),
         (("--num-machines", 2), "--dist-url"),
+        (("--num-gpus", 2, "--dist-url", "localhost:1234"), "--dist-url localhost:1234"),
         (("--timeout", "nan"), "--timeout nan"),
     ],
 )
@@ -50,6 +51,11 @@ def test_each_process_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(InputError, match=f"MODEL.DEVICE {device}: .*{problem}"):
             check_devices(device, parse_arguments("--num-gpus", count))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name, value in {"RANK": 0, "WORLD_SIZE": 3, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 3}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(InputError, match="3 processes"):
+        select_local_gpu("cuda")
 
 
 def test_processes_know_their_ranks_and_listen_on_loopback_only(tmp_path: Path) -> None:
@@ -64,7 +70,7 @@ def test_processes_know_their_ranks_and_listen_on_loopback_only(tmp_path: Path) 
     ("rank", "how", "expected", "message"),
     [
         (1, "input", InputError, r"^labels.csv line 7: unknown class 'yeti'; add it to classes.txt$"),
-        (0, "exception", ProcessError, r"^process 1 has failed:\nTraceback (.*\n)*ZeroDivisionError: of this"),
+        (0, "exception", ProcessError, r"^-- Process 0 .*\nTraceback (.*\n)*ZeroDivisionError: of this"),
         (1, "killed", ProcessError, r"--resume"),
     ],
 )

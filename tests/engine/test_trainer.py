@@ -41,9 +41,9 @@ def test_keys_of_the_solver_reach_the_loop(tiny_scenes: Path, tmp_path: Path) ->
 def test_keys_of_the_evaluation_reach_the_reports(tiny_scenes: Path, tmp_path: Path) -> None:
     options = ("TEST.AVERAGE_PRECISION", "voc07", "TEST.TOP_K", 5, "TEST.THRESHOLD", 0.3, "MODEL.DEVICE", "cpu")
     finish(make_trainer(tmp_path, *options))
-    compute_scores(tmp_path, tmp_path / "again", "tiny_test")
-    for folder in (tmp_path / "inference" / "tiny_test", tmp_path / "again"):
-        protocol = json.loads((folder / "multilabel_results.json").read_text())["protocol"]
+    compute_scores(tmp_path, "tiny_test")
+    for folder in (tmp_path, tmp_path / "evaluation"):
+        protocol = json.loads((folder / "inference/tiny_test/multilabel_results.json").read_text())["protocol"]
         assert (protocol["ap"], protocol["topk"], protocol["threshold"]) == ("voc07", 5, 0.3)
 
 
@@ -58,8 +58,14 @@ def test_a_finished_run_can_be_resumed_for_more_iterations(tiny_scenes: Path, tm
 def test_a_run_of_another_optimizer_or_other_classes_is_not_resumed(tiny_scenes: Path, tmp_path: Path) -> None:
     first = make_trainer(tmp_path)
     finish(first)
-    for option in (("SOLVER.OPTIMIZER", "ADAMW"), ("SOLVER.LAST_LAYER_LR_FACTOR", 10.0)):
-        with pytest.raises(InputError, match="--resume: the run has another optimizer"):
+    for option in (
+        ("SOLVER.OPTIMIZER", "ADAMW"),
+        ("SOLVER.LAST_LAYER_LR_FACTOR", 10.0),
+        ("SOLVER.BASE_LR", 0.3),
+        ("SOLVER.WEIGHT_DECAY", 0.3),
+        ("SOLVER.MOMENTUM", 0.3),
+    ):
+        with pytest.raises(InputError, match="--resume: the run has another SOLVER.OPTIMIZER"):
             make_trainer(tmp_path, *option).resume_or_load(resume=True)
     names = (tiny_scenes / "tiny" / "classes.txt").read_text().split("\n")[:20]
     write_class_names(tmp_path, names)

@@ -101,7 +101,7 @@ def test_metadata_has_provenance_and_tuned_thresholds(exported, data_root, tmp_p
     run = write_untrained_run(tmp_path / "run")
     cfg = run_config(run)
     assert run_metadata(cfg, run).thresholds == (0.4,) * 20
-    tuned = tune_thresholds(str(run), "tiny_val")
+    tuned = tune_thresholds(run, "tiny_val")
     metadata = run_metadata(cfg, run)
     assert metadata.thresholds == tuple(tuned.thresholds) and "best F1" in metadata.thresholds_from
 

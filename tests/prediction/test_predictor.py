@@ -30,7 +30,7 @@ def tuned_run(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
         run = write_untrained_run(tmp_path_factory.mktemp("runs") / "student")
-        tune_thresholds(str(run), "tiny_val")
+        tune_thresholds(run, "tiny_val")
         yield run
 
 

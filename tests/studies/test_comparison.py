@@ -197,7 +197,7 @@ def test_the_student_is_chosen_on_held_out_images(
     _, _, content = report(compare(tools, BOTH, **held_out))
     assert content["chosen"] == "seed1/distilled/prediction", "the only method with all seeds"
     tools.fail("baseline", 2, fails=False)
-    monkeypatch.setattr("mlickd.studies.student_choice.FEW_PHOTOS", 6)
+    monkeypatch.setattr("mlickd.studies.model_selection.FEW_PHOTOS", 6)
     run_comparison(compare(tools, BOTH, **held_out))
     assert "Warning: the teacher is worse" in capsys.readouterr().out
     comparison = compare(tools, BOTH, **held_out)

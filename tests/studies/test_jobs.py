@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 
+from helpers.forked_runs import fork, wait_or_kill
+from mlickd.engine.processes import lock_folder
 from mlickd.errors import InputError
 from mlickd.studies.jobs import Job, jobs_to_run, run_jobs
 
@@ -178,5 +179,9 @@ def test_a_signal_stops_the_commands(tmp_path: Path, number: int) -> None:
 
 
 def test_two_studies_cannot_run_in_one_folder(tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="--output"):
-        run(make_job(tmp_path, "job"))
+    def run_again() -> None:
+        with pytest.raises(InputError, match="--output"):
+            run(make_job(tmp_path, "job"))
+
+    with lock_folder(tmp_path, ""):
+        assert wait_or_kill(fork(run_again, tmp_path / "log"), 60) == 0, (tmp_path / "log").read_text()

@@ -129,18 +129,6 @@ def test_photos_are_read_again_by_the_same_command(call_tool: Callable, tmp_path
     result.assert_ends_in_one_line("none: is not a folder")
 
 
-def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:
-    arguments = ["--configs", "configs/scenes", "--train", "tiny_train", "--test", "tiny_test", "--seeds", "1,2"]
-    arguments += ["--output", tmp_path / "out"]
-    result = call_tool("compare", *arguments, "--methods", "baseline,distilled", "--dry-run", "SOLVER.MAX_ITER", "3")
-    assert result.status == 0
-    commands = result.out.splitlines()
-    names, train = [line.removeprefix("mlickd ").split()[0] for line in commands], ["train"]
-    assert names == ["generate-proposals", *train * 2, "cache-knowledge", *train * 5]
-    assert all("SOLVER.MAX_ITER 3" in line for line, name in zip(commands, names, strict=True) if name == "train")
-    assert not (tmp_path / "out" / "logs").exists(), "nothing was run"
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_control_teachers_of_a_study_teach_the_same_student(tiny_scenes: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def write_foreign(store: ProposalStore, kind: str, path: Path) -> None:
         savemat(path, content)
 
 
-@pytest.mark.parametrize("kind", ["detectron2", "wsddn", "mcg", "release"])
+@pytest.mark.parametrize("kind", ["detectron2", "voc_mat", "mcg", "release"])
 def test_every_format_is_imported(kind: str, store: ProposalStore, tmp_path: Path, call_tool, caplog) -> None:
     caplog.set_level(logging.INFO)
     write_foreign(store, kind, tmp_path / "f.mat")

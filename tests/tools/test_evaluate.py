@@ -59,9 +59,9 @@ def test_runs_are_compared_under_every_convention(call_tool, runs, tmp_path):
 
 
 def test_runs_and_their_difference_have_intervals(call_tool, runs):
-    arguments = (*runs, "--bootstrap", 200, "--seed", 3, "--ap", "voc12", "--json", "-")
+    arguments = (*runs, "--bootstrap", 200, "--ap", "voc12", "--json", "-")
     bootstrap = json.loads(call_tool("evaluate", *arguments).out)["bootstrap"]
-    assert {key: bootstrap[key] for key in ("resamples", "seed", "ap")} == {"resamples": 200, "seed": 3, "ap": "voc12"}
+    assert (bootstrap["resamples"], bootstrap["ap"]) == (200, "voc12")
     values = {}
     for folder, (name, entry) in zip(runs, bootstrap["runs"].items(), strict=True):
         scores = stored_scores(folder)

@@ -89,7 +89,7 @@ def runs(tiny_scenes, tmp_path_factory):
         torch.nn.init.normal_(model.head.linear.weight, std=0.5)
         torch.save({"model": model.state_dict()}, cfg.MODEL.WEIGHTS)
         write_run_thresholds(root / "timm", CATEGORY_NAMES, np.linspace(0.1, 0.9, 20).tolist())
-        compute_scores(root / "timm", root / "timm" / "inference" / "tiny_test", "tiny_test")
+        compute_scores(root / "timm", "tiny_test")
         write_hub_folder(root / "timm", root / "timm_hub", "anna/pets", "cc-by-4.0")
         yield root
 
@@ -110,7 +110,8 @@ def test_scores_agree_with_the_run_and_with_timm(runs):
     photo = Image.open(dataset_records("tiny_test")[0]["file_name"]).resize((32, 32))
     found = network(transform(photo)[None]).sigmoid()[0].detach()
     np.testing.assert_allclose(found, load_model(folder).predict(photo).values, atol=1e-4)
-    saved, tuned = read_scores(runs / "timm/inference/tiny_test/image_scores.npz"), load_model(folder).thresholds
+    saved = read_scores(runs / "timm/evaluation/inference/tiny_test/image_scores.npz")
+    tuned = load_model(folder).thresholds
     metrics = json.loads((folder / "config.json").read_text())["mlickd"]["test"]["metrics"]
     assert metrics["CF1"] == pytest.approx(
         100 * multilabel_metrics(saved.scores, saved.targets, threshold=tuned)["CF1"]

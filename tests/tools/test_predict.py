@@ -75,6 +75,7 @@ def test_shards_have_each_photo_once(call_tool, runs: Path, photos: Path, tmp_pa
 def test_each_process_of_torchrun_uses_a_different_gpu(call_tool, runs: Path, photos: Path, monkeypatch) -> None:
     taken: list[int] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: not taken)  # the test needs no GPU
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     for name, value in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))

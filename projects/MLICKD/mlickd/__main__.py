@@ -12,10 +12,10 @@ from mlickd.errors import InputError, run_tool
 
 def main() -> None:
     """Run the command that the first argument names. The other arguments belong to the command."""
-    run_tool(_run)
+    run_tool(_find_and_run_command)
 
 
-def _run() -> None:
+def _find_and_run_command() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         print(_command_list())

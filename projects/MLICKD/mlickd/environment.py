@@ -47,10 +47,11 @@ def machine_line() -> str:
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     processor = found[1].strip() if found else platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [f"{processor} ({torch.backends.cpu.get_cpu_capability()})", f"{cores} cores"]
-    if hasattr(os, "sysconf"):  # not on Windows
-        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
-    return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"])
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return (
+        f"{processor} ({torch.backends.cpu.get_cpu_capability()}), {cores} cores, {memory:.0f} GiB, "
+        f"{platform.system()}, Python {platform.python_version()}, PyTorch {torch.__version__}"
+    )
 
 
 def keep_freed_memory() -> None:
@@ -61,7 +62,7 @@ def keep_freed_memory() -> None:
     that of proposals. The drawback: the process always occupies its peak memory, and the peak was up to 10% higher with
     images of several sizes.
     """
-    with suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
+    with suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)

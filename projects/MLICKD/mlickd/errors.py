@@ -2,13 +2,12 @@
 
 import errno
 import os
-import select
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from itertools import islice
 from typing import NoReturn, TextIO
 
@@ -81,18 +80,26 @@ def run_tool(main: Callable[[], object]) -> None:
     warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # letters in charts that the font lacks
     for stream in filter(None, (sys.stdout, sys.stderr)):
         escape_unencodable(stream)
-    with _ended_readers():
+    try:
         try:
             main()
-        except (InputError, OSError, RuntimeError, ModuleNotFoundError) as error:
-            message = user_error_message(error)
-            if message is None:
-                raise
-            _exit(2, f"error: {message}")
-        except ProcessError as error:
-            _exit(1, f"error: {_printable(str(error))}")
-        except KeyboardInterrupt:
-            _exit(128 + signal.SIGINT, "stopped")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, because Python reports an error of its last flush
+    except BrokenPipeError:
+        _discard(sys.stdout, sys.stderr)
+        sys.exit(128 + signal.SIGPIPE)
+    except (InputError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        message = user_error_message(error)
+        if message is None:
+            raise
+        if isinstance(error, OSError) and error.errno in _FULL_DISK:
+            _discard(sys.stdout)
+        _exit(2, f"error: {message}")
+    except ProcessError as error:
+        _exit(1, f"error: {_printable(str(error))}")
+    except KeyboardInterrupt:
+        _exit(128 + signal.SIGINT, "stopped")
 
 
 def escape_unencodable(stream: TextIO, encoding: str | None = None) -> None:
@@ -101,35 +108,11 @@ def escape_unencodable(stream: TextIO, encoding: str | None = None) -> None:
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-@contextmanager
-def _ended_readers() -> Iterator[None]:
-    """Exit with status 141, the shell's status of SIGPIPE, if an output's reader has ended; with 2 on a full disk."""
-    try:
-        try:
-            yield
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, because Python reports an error of its last flush
-    except OSError as error:
-        is_full = error.errno in _FULL_DISK
-        closed = [stream for stream in (sys.stdout, sys.stderr) if is_full or _has_no_reader(stream)]
-        if not closed or not is_full and not isinstance(error, BrokenPipeError):  # or the error is of another pipe
-            raise
-        is_printed = isinstance(error.__context__, SystemExit) and error.__context__.code == 2
-        if is_full and not is_printed:
-            with suppress(OSError):  # standard error may be on the full disk, too
-                sys.stderr.write(f"error: {user_error_message(error)}\n")
-        for stream in closed:
+def _discard(*streams: TextIO | None) -> None:
+    """Discard what Python will flush into these streams when it ends."""
+    for stream in filter(None, streams):
+        with suppress(OSError):  # a notebook's stream has no descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        sys.exit(2 if is_full else 141)
-
-
-def _has_no_reader(stream: TextIO | None) -> bool:
-    with suppress(OSError, AttributeError):  # closed, not a file, or Windows, which does not have `poll`
-        poll = select.poll()
-        poll.register(stream.fileno(), 0)
-        return any(event & select.POLLERR for _, event in poll.poll(0))
-    return False
 
 
 def _exit(status: int, message: str) -> NoReturn:

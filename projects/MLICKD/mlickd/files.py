@@ -97,14 +97,13 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             unfinished.unlink()
         raise
-    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
-        # The folder may be unreadable, and some network file systems do not synchronize folders.
-        with suppress(OSError):
-            folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+    # The folder may be unreadable, and some network file systems do not synchronize folders.
+    with suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes, remedy: str) -> None:

@@ -106,7 +106,7 @@ def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> Cf
     if cfg.MODEL.NUM_CLASSES < 1:
         raise InputError(f"{config_file}: MODEL.NUM_CLASSES is not set; name the config.yaml of a run")
     cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded
-    name = use_student(cfg)
+    name = replace_with_student(cfg)
     cfg.MODEL.WEIGHTS = checkpoint or os.path.join(os.path.dirname(config_file), name)
     cfg.MODEL.DEVICE = _available_device(cfg.MODEL.DEVICE)
     cfg.freeze()
@@ -121,7 +121,7 @@ def _available_device(device: str) -> str:
     return "cuda" if number and int(number) >= torch.cuda.device_count() else device
 
 
-def use_student(cfg: CfgNode) -> str:
+def replace_with_student(cfg: CfgNode) -> str:
     """Replace a distilled model in ``cfg`` by its student (in place); return the file name of the final checkpoint."""
     student = model_class(cfg).student_architecture
     if not student:

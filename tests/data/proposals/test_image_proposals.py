@@ -207,7 +207,7 @@ def test_new_photos_have_the_parameters_of_the_training_store(tmp_path: Path, mo
     for cfg, place, method, parameters, error in (
         (teacher_with(), path, "edge_boxes", QUICK, None),
         (files, other, "sliding", {"overlap": 0.5}, None),
-        (files, other, "wsddn", {}, "wsddn"),
+        (files, other, "voc_mat", {}, "voc_mat"),
         (teacher_with(), path, "edge_boxes", {"gone": 1}, "gone"),
     ):
         write_store(place, [], method, parameters, "")

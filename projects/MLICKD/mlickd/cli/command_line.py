@@ -51,7 +51,7 @@ def command_parser(description: str, epilog: str, log_level: str = "WARNING") ->
     )
 
 
-def report_unreadable(failures: Sequence[str], count: int) -> None:
+def exit_if_unreadable(failures: Sequence[str], count: int) -> None:
     """Print the photos that could not be read, of ``count`` photos. If there are any, exit with status 1."""
     sys.stderr.writelines(f"left out: {one_line(failure)}\n" for failure in failures)
     if failures:
@@ -67,10 +67,9 @@ def typed_command() -> str:
 
 def read_seeds(text: str) -> list[int]:
     """Return the seeds of an option such as `1,2,3`."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not a list of integers, such as 1,2,3") from None
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text} is not a list of integers of at least 0, such as 1,2,3")
+    return [int(part) for part in text.split(",")]
 
 
 def positive_int(text: str) -> int:

@@ -15,7 +15,7 @@ from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.jobs import jobs_to_run, run_jobs
-from mlickd.studies.student_choice import compare_on_held_out_photos
+from mlickd.studies.model_selection import select_student
 from mlickd.studies.training_methods import BASELINE, TEACHER, choose_methods, load_method
 
 EPILOG = """\
@@ -169,6 +169,6 @@ def run_comparison(comparison: Comparison, num_jobs: int = 1) -> list[str]:
     first = [job for model in comparison.models if model.method in (TEACHER, BASELINE) for job in model.jobs]
 
     def show() -> None:
-        print(f"\n{compare_on_held_out_photos(comparison)[0]}\n", flush=True)
+        print(f"\n{select_student(comparison)[0]}\n", flush=True)
 
     return run_jobs(comparison.jobs(), comparison.folder, num_jobs, first, show)

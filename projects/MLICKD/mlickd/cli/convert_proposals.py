@@ -12,13 +12,13 @@ from mlickd.files import require_file
 EPILOG = """\
 formats:
   detectron2  pickle with ids, boxes and objectness_logits, as arrays and plain containers
-  wsddn       EdgeBoxesVOC2007trainval.mat: boxes, boxScores and images
-  oicr        voc_2007_trainval.mat of Fast R-CNN, OICR and PCL: boxes and images
+  voc_mat     boxes and images, and in files of WSDDN also boxScores: EdgeBoxesVOC2007trainval.mat of WSDDN, or
+              voc_2007_trainval.mat of Fast R-CNN, OICR and PCL
   mcg         folder with a .mat of boxes and scores for each image
   release     text list of the authors' release: path, labels, then x0 y0 x1 y1 score for each proposal
 
 example:
-  mlickd convert-proposals --format wsddn --input EdgeBoxesVOC2007test.mat \\
+  mlickd convert-proposals --format voc_mat --input EdgeBoxesVOC2007test.mat \\
       --dataset voc_2007_test_multilabel
 
 To use imported proposals, set DATASETS.PROPOSALS.METHOD <format>.
@@ -26,8 +26,7 @@ To use imported proposals, set DATASETS.PROPOSALS.METHOD <format>.
 
 _READERS = {
     "detectron2": file_formats.read_detectron2_pickle,
-    "wsddn": file_formats.read_voc_mat,
-    "oicr": file_formats.read_voc_mat,
+    "voc_mat": file_formats.read_voc_mat,
     "mcg": file_formats.read_mcg_folder,
 }
 

@@ -30,7 +30,6 @@ def main() -> None:
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="K of the top-k metrics (default: 3)")
     bootstrap_help = "95%% intervals from B resamples of the images"
     parser.add_argument("--bootstrap", type=int, default=0, metavar="B", help=bootstrap_help)
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples (default: 0)")
     ap_help = f"rule of average precision for the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}"
     parser.add_argument("--ap", default="ranking", metavar="RULE", help=ap_help)
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; -: print them instead of the tables")
@@ -42,7 +41,6 @@ def main() -> None:
         topk=args.topk,
         ap=args.ap,
         resamples=args.bootstrap,
-        seed=args.seed,
     )
     if args.json == "-":
         print(strict_json(report))

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, positive_int, report_unreadable
+from mlickd.cli.command_line import command_parser, exit_if_unreadable, positive_int
 from mlickd.data.user_photos import photo_records
 from mlickd.export import load_exported
 from mlickd.export.exported_classifier import import_optional
@@ -87,5 +87,5 @@ def main() -> None:
     problems = [row.problem for row in rows if row.problem]
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    report_unreadable(failures, len(records) + len(failures))
+    exit_if_unreadable(failures, len(records) + len(failures))
     sys.exit(1 if problems else 0)

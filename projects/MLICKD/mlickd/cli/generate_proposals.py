@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
+from mlickd.cli.command_line import add_shard_argument, command_parser, exit_if_unreadable, positive_int
 from mlickd.data import dataset_records, proposals_path
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals.dataset_proposals import generate_proposals
@@ -64,4 +64,4 @@ def main() -> None:
         store.check(records)
         count, seconds = store.num_boxes / max(len(store), 1), time.perf_counter() - start
         print(f"{path}: {len(store)} images, {count:.1f} proposals per image, {seconds:.1f} s", flush=True)
-    report_unreadable(failures, len(records) + len(failures))
+    exit_if_unreadable(failures, len(records) + len(failures))

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
+from mlickd.cli.command_line import add_shard_argument, command_parser, exit_if_unreadable, positive_int
 from mlickd.environment import keep_freed_memory
 from mlickd.errors import InputError
 from mlickd.export.hub_folder import is_hub_student
@@ -109,4 +109,4 @@ def main() -> None:
     for path, content in ((args.json, report.as_json), (args.csv, report.as_csv)):
         if path is not None:
             write_text(path, content())
-    report_unreadable(report.failures, len(photos))
+    exit_if_unreadable(report.failures, len(photos))

@@ -24,7 +24,7 @@ from mlickd.errors import InputError, ProcessError
 from mlickd.files import check_writable
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
-from mlickd.studies.student_choice import describe_student
+from mlickd.studies.model_selection import describe_student
 from mlickd.studies.training_methods import BASELINE, DISTILLED
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
@@ -63,7 +63,8 @@ def main() -> None:
         if not (args.photos and args.labels) or args.train or args.test:
             raise InputError("--photos FOLDER, --labels FILE: give both, without --train and --test")
         # Wrong options stop before the photos are read, which can take minutes.
-        load_config(os.path.join(find_config(args.configs or "configs/folder"), "kd.yaml"), args.opts)
+        config_file = os.path.join(find_config(args.configs or "configs/folder"), "kd.yaml")
+        load_config(config_file, args.opts, option="--configs")
         check_writable(args.output / "data/photos/classes.txt")
         others, problems = split_photos(args.photos, args.labels, args.unlabeled, args.output, args.held_out)
         args.train, args.test, args.unlabeled = "photos_train", "photos_test", "photos_unlabeled" if others else ""

@@ -39,8 +39,8 @@ With KD.CACHE FOLDER, both stages read the cache of `mlickd cache-knowledge` and
 """
 
 
-def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
-    """Train or evaluate in one of the processes. ``loaded``: further arguments of :class:`Trainer`."""
+def run(cfg: CfgNode, args: argparse.Namespace, trainer_arguments: tuple = ()) -> None:
+    """Train or evaluate in one of the processes. ``trainer_arguments``: further arguments of :class:`Trainer`."""
     set_up_process(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
@@ -52,7 +52,7 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
         if cfg.TEST.AUG.ENABLED:
             Trainer.test_with_TTA(cfg, model)
         return
-    trainer = Trainer(cfg, *loaded)
+    trainer = Trainer(cfg, *trainer_arguments)
     trainer.resume_or_load(resume=args.resume)
     start = time.perf_counter()
     trainer.train()
@@ -62,7 +62,7 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
             seconds=time.perf_counter() - start,
             first_iteration=trainer.start_iter,
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-            command=next_command(cfg, args.config_file, args.opts, args.num_gpus),
+            command=next_command(cfg, args),
         )
         print(summary, flush=True)
 

@@ -1,9 +1,9 @@
 """The summary after a training run: model, files and the next command."""
 
+import argparse
 import os
 import shlex
 import textwrap
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 
 from mlickd.config_files import split_config_files
 from mlickd.data.build import model_class
+from mlickd.environment import in_torchrun
 from mlickd.runs import STUDENT_CHECKPOINT
 
 _WIDTH = 79
@@ -38,27 +39,26 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
     return "\n".join([*lines, *_files(cfg), f"{'next':<{_LABEL_WIDTH}}{command}", ""])
 
 
-def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
+def next_command(cfg: CfgNode, args: argparse.Namespace) -> str:
     """Return the next command: a distillation after a teacher, stage 2 after stage 1, or else a prediction.
 
-    Args:
-        cfg: configuration of the training.
-        config_file, options, num_gpus: arguments of its command line.
+    ``cfg`` and ``args`` are the configuration and the command line of the training.
     """
     train = ["mlickd", "train", "--config-file"]
     if model_class(cfg).is_detector:
         weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
         return shlex.join([*train, "KD_FILE", "--kd-stage", "STAGE", "KD.TEACHER.WEIGHTS", weights])
     if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
-        processes = [] if num_gpus == 1 else ["--num-gpus", str(num_gpus)]
-        pairs = zip(options[::2], options[1::2], strict=False)
-        # Stage 2 starts from the result of stage 1, so it must not have the initial weights of stage 1.
-        others = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
         # The configuration in the folder of a resumed run has the folder and schedule of stage 1.
         own = os.path.abspath(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
-        if own in map(os.path.abspath, split_config_files(config_file)):
+        is_resumed = own in map(os.path.abspath, split_config_files(args.config_file))
+        if is_resumed or in_torchrun() or args.num_machines > 1:  # each machine has its own command
             return "repeat the first command of stage 1, with --kd-stage prediction and without MODEL.WEIGHTS"
-        return shlex.join([*train, config_file, "--kd-stage", "prediction", *processes, *others])
+        processes = [] if args.num_gpus == 1 else ["--num-gpus", str(args.num_gpus)]
+        pairs = zip(args.opts[::2], args.opts[1::2], strict=False)
+        # Stage 2 starts from the result of stage 1, so it must not have the initial weights of stage 1.
+        others = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
+        return shlex.join([*train, args.config_file, "--kd-stage", "prediction", *processes, *others])
     return shlex.join(["mlickd", "predict", "PHOTOS", "--model", cfg.OUTPUT_DIR])
 
 

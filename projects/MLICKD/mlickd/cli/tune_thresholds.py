@@ -24,8 +24,9 @@ def main() -> None:
     parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out dataset")
     args = parser.parse_args()
-    tuned = tune_thresholds(args.run, args.dataset)
+    run = find_run(args.run)
+    tuned = tune_thresholds(run, args.dataset)
     rows = zip(tuned.class_names, tuned.positives, tuned.thresholds, tuned.f1, strict=True)
     table = [[name, count, f"{t:.3f}", "" if f1 is None else f"{100 * f1:.1f}"] for name, count, t, f1 in rows]
     print(tabulate(table, headers=["class", "positives", "threshold", "F1, %"], disable_numparse=True))
-    print(f"\nthresholds.json in {find_run(args.run)}: tuned on {tuned.dataset} ({tuned.images} images)")
+    print(f"\nthresholds.json in {run}: tuned on {tuned.dataset} ({tuned.images} images)")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, positive_int, report_unreadable
+from mlickd.cli.command_line import command_parser, exit_if_unreadable, positive_int
 from mlickd.data.user_photos import photo_records
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
@@ -52,4 +52,4 @@ def main() -> None:
     print(f"Gallery: {index}")
     if not photos:
         print(f"Plots: {index.with_name('plots.html')}")
-    report_unreadable(failures, len(photos) + len(failures))
+    exit_if_unreadable(failures, len(photos) + len(failures))

@@ -31,8 +31,8 @@ def set_up_worker(_worker: int) -> None:
     end, too.
     """
     note_pillow_warnings()  # a worker that is not forked does not inherit this
-    for name in {"SIGINT", "SIGHUP"} & {*dir(signal)}:  # Windows has no SIGHUP
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for kind in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(kind, signal.SIG_IGN)
     # Not `os.getppid()`: with the start method `forkserver`, it returns the server.
     run = multiprocessing.parent_process()
     ends = [run.join]

@@ -99,7 +99,6 @@ _RULES: dict[str, _Rule] = {
     "SOLVER.WEIGHT_DECAY_BIAS": (lambda value: value is None or _NOT_NEGATIVE[0](value), _NOT_NEGATIVE[1]),
     "TEST.AUG.MIN_SIZES": (lambda sizes: _are_integers(sizes, 1), "positive integers"),
     "TEST.IMS_PER_BATCH": _POSITIVE,
-    "TEST.PRECISE_BN.ENABLED": (lambda value: not value, "False: it is not supported"),
 }
 _NAMES: _Rule = (lambda names: all(isinstance(name, str) for name in names), "names of datasets or folders")
 _RULES |= {f"DATASETS.{key}": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
@@ -123,6 +122,10 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         if attrgetter(key)(cfg) not in allowed:
             names = sorted(name for name, _ in allowed) if isinstance(allowed, Registry) else allowed
             raise InputError(f"{key} {attrgetter(key)(cfg)!r} must be one of {', '.join(names)}")
+    if not cfg.OUTPUT_DIR:
+        raise InputError("OUTPUT_DIR is empty; name a folder")
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        raise InputError("TEST.PRECISE_BN.ENABLED is not supported; set it to False")
     parts = max(1, cfg.SOLVER.IMS_PER_BATCH // processes)
     compares_images = (
         kind.student_architecture and cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
@@ -130,7 +133,6 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     numbers = [key for key, value in config_items(cfg) if type(value) in (int, float)]
     rules = {key: _NOT_NEGATIVE for key in numbers if key.startswith(_NOT_NEGATIVE_SECTIONS)} | _RULES
     rules |= {
-        "OUTPUT_DIR": (bool, "the name of a folder"),
         "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
         "SOLVER.GRAD_ACCUM_STEPS": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images per process"),
         "SOLVER.IMS_PER_BATCH": (

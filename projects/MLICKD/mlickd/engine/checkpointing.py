@@ -72,16 +72,15 @@ def saved_checkpoints(folder: Path) -> list[str]:
 
 
 def check_initial_weights(folder: Path, weights: str) -> None:
-    """Check that a new run in ``folder`` does not start from a periodic checkpoint there, which it could resume from.
+    """Check that a new run in ``folder`` does not start from a checkpoint there, which it renames.
 
     Raises:
         InputError: it does.
     """
-    path = Path(weights)
-    periodic = [file.resolve() for file in folder.glob("model_*.pth") if _PERIODIC.fullmatch(file.name)]
-    if path.resolve() in periodic:
+    path = Path(weights).resolve()
+    if path.parent == folder.resolve() and _EARLIER.fullmatch(path.name):
         raise InputError(
-            f"MODEL.WEIGHTS {weights}: is a checkpoint of the run in OUTPUT_DIR; give another OUTPUT_DIR, or copy it"
+            f"MODEL.WEIGHTS {weights}: is in OUTPUT_DIR, whose files a new run replaces; give another OUTPUT_DIR"
         )
 
 
@@ -124,25 +123,19 @@ class RunCheckpointer(Checkpointer):
         """Write the name of the last checkpoint as Detectron2 does, but never only a part of the file."""
         write_atomic(self.folder / _LAST, last_filename_basename, self._remedy())
 
-    def forget_earlier_run(self, weights: str = "") -> None:
-        """Rename the checkpoints and results of an earlier run in the same folder.
-
-        ``weights``, the checkpoint that the new run starts from, keeps its name: the same command needs it again if the
-        run is killed before its first checkpoint.
-        """
+    def rename_earlier_run(self) -> None:
+        """Rename the checkpoints and results of an earlier run in the same folder."""
         if not comm.is_main_process():
             return
-        kept = Path(weights or ".").resolve()
         self._remove_unfinished()
         # First, so that a run that is killed here does not continue from a checkpoint of the earlier run.
         (self.folder / _LAST).unlink(missing_ok=True)
         checkpoints = [path for path in sorted(self.folder.glob("*.pth")) if _EARLIER.fullmatch(path.name)]
         for path in (*checkpoints, *self._results()):
-            if path.resolve() != kept:
-                new_names = (f"{path.stem}.previous{'' if n == 1 else n}{path.suffix}" for n in count(1))
-                new_path = next(free for name in new_names if not (free := path.with_name(name)).exists())
-                path.rename(new_path)
-                logger.warning("%s belongs to an earlier run; it is renamed to %s", path, new_path.name)
+            new_names = (f"{path.stem}.previous{'' if n == 1 else n}{path.suffix}" for n in count(1))
+            new_path = next(free for name in new_names if not (free := path.with_name(name)).exists())
+            path.rename(new_path)
+            logger.warning("%s belongs to an earlier run; it is renamed to %s", path, new_path.name)
 
     def resume(self) -> str:
         """Load the newest undamaged checkpoint and return its file name.

@@ -1,7 +1,5 @@
 """A check of losses and gradients that stops a diverging run before it changes the parameters."""
 
-from collections.abc import Iterable
-
 import torch
 from detectron2.utils import comm
 from torch import nn
@@ -10,10 +8,6 @@ from torch.nn.parallel import DistributedDataParallel
 from mlickd.errors import InputError, shorten_list
 
 from .processes import max_over_processes
-
-# Maximum numbers of parameters and images that a message lists.
-_MAX_NAMES = 4
-_MAX_IDS = 32
 
 
 def check_finite(
@@ -37,8 +31,7 @@ def check_finite(
         gradients: check gradients as well; False if the scaled gradients of float16 may overflow.
 
     Raises:
-        InputError: in all processes, if a value of any process is not finite. The message names the images and a
-            remedy.
+        InputError: in all processes, if a value of any process is not finite. The message names the images.
     """
     model = model.module if isinstance(model, DistributedDataParallel) else model
     grads = {name: p.grad for name, p in model.named_parameters() if gradients and p.grad is not None}
@@ -47,37 +40,27 @@ def check_finite(
     values += [torch.linalg.vector_norm(grad) for grad in grads.values()]
     if not max_over_processes(~torch.stack([value.float() for value in values]).isfinite().all()):
         return
-    cause, samples = _find_bad_loss(micro_batches, losses)
-    found = comm.all_gather((cause, [sample["image_id"] for sample in samples]))
-    messages = [f"{text} for images {shorten_list(ids, _MAX_IDS)}" for text, ids in found if text]
-    if not messages:
+    bad_losses = (
+        f"{name} is {loss.item()} for images {_image_ids(samples)}"
+        for samples, by_name in zip(micro_batches, losses, strict=True)
+        for name, loss in by_name.items()
+        if not loss.isfinite()
+    )
+    found = comm.all_gather((next(bad_losses, ""), _image_ids(sum(micro_batches, []))))
+    problems = [problem for problem, _ in found if problem]
+    if not problems:
         # Processes average their gradients, so all have the same.
-        names = _find_not_finite(grads.items())
-        if not names:
+        name = next((name for name, grad in grads.items() if not grad.isfinite().all()), None)
+        if name is None:
             return  # only a norm overflows
-        ids = shorten_list([image_id for _, ids in found for image_id in ids], _MAX_IDS)
-        problem = f"the gradients of {shorten_list(names, _MAX_NAMES)} are not finite (the losses are finite)"
-        messages = [f"{problem} for images {ids}"]
-    remedy = "Lower SOLVER.BASE_LR, raise SOLVER.WARMUP_ITERS, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
-    if names := _find_not_finite(model.named_parameters()):
-        remedy = (
-            f"The parameters {shorten_list(names, _MAX_NAMES)} were not finite before this step: start from other "
-            "weights, or with a lower SOLVER.BASE_LR from an earlier checkpoint"
-        )
+        images = ", ".join(ids for _, ids in found)
+        problems = [f"the gradient of {name} is not finite (the losses are finite) for images {images}"]
     raise InputError(
-        f"iteration {iteration}: {'; '.join(messages)}; parameters and checkpoints have not changed. {remedy}"
+        f"iteration {iteration}: {'; '.join(problems)}; parameters and checkpoints have not changed. Start a new run "
+        "with a lower SOLVER.BASE_LR, a higher SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED True; its "
+        "MODEL.WEIGHTS may be an earlier checkpoint"
     )
 
 
-def _find_bad_loss(micro_batches: list[list[dict]], losses: list[dict[str, torch.Tensor]]) -> tuple[str, list[dict]]:
-    """Return a description of the first non-finite losses, and their samples; if all are finite, "" and all samples."""
-    for samples, by_name in zip(micro_batches, losses, strict=True):
-        bad = [f"{name} is {loss.item()}" for name, loss in by_name.items() if not loss.isfinite()]
-        if bad:
-            return ", ".join(bad), samples
-    return "", sum(micro_batches, [])
-
-
-def _find_not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
-    """Return the names of the tensors with a value that is not finite."""
-    return [name for name, value in tensors if not value.isfinite().all()]
+def _image_ids(samples: list[dict]) -> str:
+    return shorten_list([sample["image_id"] for sample in samples], 32)

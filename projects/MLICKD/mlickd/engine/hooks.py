@@ -123,7 +123,7 @@ class StopHook(HookBase):
         raise SystemExit(128 + self._signal)
 
 
-class EqualStatisticsHook(HookBase):
+class AverageBatchNormHook(HookBase):
     """Averages the running statistics of batch normalization over all processes after each step.
 
     Each process computes statistics from its images. Without this hook, a checkpoint would contain the statistics of

@@ -1,20 +1,19 @@
 """Training in several processes, which Detectron2's ``launch`` or ``torchrun`` starts."""
 
 import argparse
+import fcntl
 import inspect
-import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
-import sys
 import tempfile
-import traceback
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import torch.distributed as dist
@@ -23,18 +22,20 @@ from detectron2.config import CfgNode
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
 from torch import nn
-from torch.multiprocessing.spawn import ProcessException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.nn.parallel import DistributedDataParallel
 
 from mlickd.environment import in_torchrun
-from mlickd.errors import InputError, ProcessError, debugging, one_line, user_error_message
+from mlickd.errors import InputError, ProcessError, one_line, user_error_message
 
-# A closed terminal sends SIGHUP, which Windows does not have.
-STOP_SIGNALS = tuple(kind for kind in signal.Signals if kind.name in ("SIGINT", "SIGTERM", "SIGHUP"))
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a closed terminal sends SIGHUP
 
 Run = Callable[[CfgNode, argparse.Namespace, Any], object]
 
 LOCKS = ExitStack()  # files that lock_output_dir has locked
+
+# Seconds in which the launcher notices which process has failed first.
+_NOTICE = 5.0
 
 _REMEDY = "repeat the command with --resume to continue from the last checkpoint"
 
@@ -46,13 +47,14 @@ def num_processes(args: argparse.Namespace) -> int:
         InputError: an argument is out of range, or torchrun has already started the processes.
     """
     left_out = "left out, because torchrun starts the processes"
+    is_url = re.fullmatch(r"tcp://[^/]+:\d+", args.dist_url)
     for name, is_allowed, expected in (
         ("num_gpus", args.num_gpus == 1 or not in_torchrun(), left_out),
         ("num_machines", args.num_machines == 1 or not in_torchrun(), left_out),
         ("num_gpus", args.num_gpus > 0, "1 or more"),
         ("num_machines", args.num_machines > 0, "1 or more"),
         ("machine_rank", 0 <= args.machine_rank < args.num_machines, "at least 0 and below --num-machines"),
-        ("dist_url", args.num_machines == 1 or args.dist_url != "auto", "tcp://HOST:PORT of the first machine"),
+        ("dist_url", is_url or args.num_machines == 1 and args.dist_url == "auto", "tcp://HOST:PORT"),
         ("timeout", 0 < args.timeout < timedelta.max.total_seconds() / 60, "a number of minutes above 0"),
     ):
         if not is_allowed:
@@ -64,16 +66,20 @@ def check_devices(device: str, args: argparse.Namespace) -> None:
     """Raise InputError if ``MODEL.DEVICE`` is a GPU, and this machine does not have a GPU for each of its processes."""
     if not device.startswith("cuda"):
         return
-    local_size = int(os.environ["LOCAL_WORLD_SIZE"]) if in_torchrun() else args.num_gpus
     index, count = device.partition(":")[2], torch.cuda.device_count()
     if index and num_processes(args) > 1:
         raise InputError(f"MODEL.DEVICE {device}: is one GPU, but each process needs a GPU; set it to cuda")
     if index and int(index) >= count:
         raise InputError(f"MODEL.DEVICE {device}: this machine has {count} GPUs; set it to cuda")
-    if local_size > 1 and local_size > count:
+    _check_gpu_count(int(os.environ["LOCAL_WORLD_SIZE"]) if in_torchrun() else args.num_gpus)
+
+
+def _check_gpu_count(processes: int) -> None:
+    count = torch.cuda.device_count()
+    if processes > max(1, count):
         raise InputError(
-            f"MODEL.DEVICE {device}: {local_size} processes need {local_size} GPUs, but this machine has {count}; "
-            "start fewer processes, or set it to cpu"
+            f"MODEL.DEVICE cuda: {processes} processes need {processes} GPUs, but this machine has {count}; start "
+            "fewer processes, or set it to cpu"
         )
 
 
@@ -81,9 +87,9 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
     """Prepare a configuration, then run it in the number of processes that the command line sets.
 
     Args:
-        run: function at the top level of a module, called as ``run(cfg, args, loaded)`` in each process.
+        run: function at the top level of a module, called as ``run(cfg, args, run_arguments)`` in each process.
         args: arguments of the command line.
-        prepare: function that returns the checked configuration, and ``loaded``, a tuple of objects for ``run``. If
+        prepare: function that returns the checked configuration, and ``run_arguments``, a tuple of loaded objects. If
             ``launch`` starts processes, they get an empty tuple and load these objects themselves.
 
     Raises:
@@ -92,9 +98,9 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
         SystemExit: one of :data:`STOP_SIGNALS` has stopped the processes.
     """
     world_size = num_processes(args)
-    cfg, loaded = prepare(args)
+    cfg, run_arguments = prepare(args)
     if world_size == 1:
-        run(cfg, args, loaded)
+        run(cfg, args, run_arguments)
     elif in_torchrun():
         _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
         select_local_gpu(cfg.MODEL.DEVICE)
@@ -107,7 +113,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         comm.synchronize()
         try:
-            run(cfg, args, loaded)
+            run(cfg, args, run_arguments)
         except RuntimeError as error:
             if is_lost_connection(error):  # torchrun shows the error of the process that has failed
                 raise ProcessError(f"another process has ended ({one_line(error)}); {_REMEDY}") from error
@@ -118,8 +124,13 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
 
 
 def select_local_gpu(device: str) -> None:
-    """Make the GPU of this process the current one if torchrun has started several processes on this machine."""
+    """Make the GPU of this process the current one if torchrun has started several processes on this machine.
+
+    Raises:
+        InputError: the machine does not have a GPU for each of these processes.
+    """
     if device == "cuda" and in_torchrun() and torch.cuda.is_available():
+        _check_gpu_count(int(os.environ["LOCAL_WORLD_SIZE"]))
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
@@ -152,17 +163,27 @@ def lock_output_dir(folder: str) -> None:
     """
     if not comm.is_main_process():
         return
-    os.makedirs(folder, exist_ok=True)
-    file = LOCKS.enter_context(open(os.path.join(folder, ".lock"), "w"))
-    try:
-        import fcntl  # not on Windows
+    problem = f"OUTPUT_DIR {folder}: another process trains in it; give another OUTPUT_DIR"
+    LOCKS.enter_context(lock_folder(folder, problem))
 
+
+def lock_folder(folder: str | os.PathLike[str], problem: str) -> TextIO:
+    """Lock a folder, and return the file that keeps the lock while it is open.
+
+    Raises:
+        InputError: another process has locked the folder; the message is ``problem``.
+    """
+    os.makedirs(folder, exist_ok=True)
+    file = open(os.path.join(folder, ".lock"), "w")
+    try:
         # Unlike a lock of `flock`, this lock ends with the run, even if the run is killed and leaves forked workers.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
-        raise InputError(f"OUTPUT_DIR {folder}: another process trains in it; give another OUTPUT_DIR") from error
-    except (ImportError, OSError):  # no locks on this file system
+        file.close()
+        raise InputError(problem) from error
+    except OSError:  # no locks on this file system
         pass
+    return file
 
 
 def set_stop_handlers(handler: signal.Handlers | Callable[[int, Any], None]) -> dict[int, Any]:
@@ -194,54 +215,44 @@ def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
     """Run processes with Detectron2's ``launch``, and raise the error of the process that fails first."""
     _configure_backend(cfg.MODEL.DEVICE, one_machine=args.num_machines == 1)
     with tempfile.TemporaryDirectory(prefix="mlickd-") as folder, _forwarded_signals() as signals:
-        result_file = Path(folder, "result")
         # A store over TCP would listen on all interfaces.
         url = f"file://{folder}/store" if args.dist_url == "auto" else args.dist_url
-        error = None
+        timeout = timedelta(minutes=args.timeout)
         try:
             engine.launch(
-                _run_rank, args.num_gpus, args.num_machines, args.machine_rank, url, (result_file, run, cfg, args),
-                timedelta(minutes=args.timeout),
-            )  # fmt: skip
-        except ProcessException as caught:
-            error = caught
-        status, message = json.loads(result_file.read_text()) if result_file.exists() else (0, f"{error}; {_REMEDY}")
-        if status == 2:
-            raise InputError(message) from error
-        # Before training, a signal ends a process before it writes a result.
-        signals += [kind for kind in STOP_SIGNALS if getattr(error, "exit_code", 0) == -kind]
-        if status > 128 or signals:
-            raise SystemExit(status if status > 128 else 128 + signals[0])
-        if error is not None:
-            raise ProcessError(message) from error
+                _run_rank, args.num_gpus, args.num_machines, args.machine_rank, url, (run, cfg, args), timeout
+            )
+        except ProcessRaisedException as error:
+            last_traceback = str(error).rsplit("Traceback (most recent call last):", 1)[-1]
+            if f"\n{InputError.__module__}.InputError: " in last_traceback:
+                raise InputError(one_line(last_traceback)) from error
+            if not signals:
+                raise ProcessError(f"{str(error).strip()}\n{_REMEDY}") from error
+        except ProcessExitedException as error:
+            # A signal ends a process before training; in training, the process exits with 128 + signal.
+            status = 128 - error.exit_code if error.exit_code < 0 else error.exit_code
+            if not signals and status - 128 not in STOP_SIGNALS:
+                raise ProcessError(f"{error}; {_REMEDY}") from error
+            signals.append(status - 128)
+        if signals:
+            raise SystemExit(128 + signals[0])
 
 
-def _run_rank(result_file: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Run one process. The process that fails first writes its exit status and its error to ``result_file``."""
+def _run_rank(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Run one process. An error that the user can fix becomes an InputError, which the launcher recognizes."""
     # Training sets its handlers later. Until then, Python's handlers would not run while PyTorch waits for processes.
     set_stop_handlers(signal.SIG_DFL)
     if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
     try:
         run(cfg, args, ())
-    except SystemExit as stop:  # a signal has stopped training in all processes
-        _write_once(result_file, stop.code, "")
     except Exception as error:
         if is_lost_connection(error):  # another process has failed first
-            raise
-        trace = traceback.format_exc()
-        if debugging():
-            sys.stderr.write(trace)
-        message = user_error_message(error)
-        status = 1 if message is None else 2
-        _write_once(result_file, status, message or f"process {comm.get_rank() + 1} has failed:\n{trace}")
-        sys.exit(status)
+            time.sleep(_NOTICE)
+        elif message := user_error_message(error):
+            raise InputError(message) from error
+        raise
     dist.destroy_process_group()
-
-
-def _write_once(path: Path, status: int, message: str) -> None:
-    with suppress(FileExistsError), path.open("x") as file:
-        file.write(json.dumps([status, message]))
 
 
 @contextmanager

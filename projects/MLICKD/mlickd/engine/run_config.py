@@ -24,7 +24,7 @@ from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
 from mlickd.modeling.checkpoint import model_blueprint
-from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, use_student
+from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, replace_with_student
 
 from .check_config import check_config
 from .checkpointing import decide_to_resume
@@ -79,9 +79,9 @@ def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[CfgNod
     resolve_run_config(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
     args.resume = finalize_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=num_processes(args))
     check_devices(cfg.MODEL.DEVICE, args)
-    loaded = check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
+    trainer_arguments = check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
-    return cfg, loaded
+    return cfg, trainer_arguments
 
 
 def load_cache_config(
@@ -144,7 +144,7 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
     stage = cfg.KD.STAGE
     if eval_only:
         check_has_learned(cfg, f"--config-file {config_file}")
-        checkpoint = use_student(cfg)
+        checkpoint = replace_with_student(cfg)
         cfg.KD.STAGE, cfg.DATASETS.UNLABELED, cfg.DATASETS.PROPOSALS.UNLABELED_FILES = "", (), ()
         if "MODEL.WEIGHTS" not in given:
             cfg.MODEL.WEIGHTS = os.path.join(folder, checkpoint)
@@ -218,7 +218,7 @@ def finalize_config(
     remedy = "train it first or give another path"
     if eval_only:
         check_has_learned(cfg, cfg.OUTPUT_DIR)
-        checkpoint = use_student(cfg)
+        checkpoint = replace_with_student(cfg)
         cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS or os.path.join(cfg.OUTPUT_DIR, checkpoint)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
     elif cfg.KD.STAGE != stages[0] and not cfg.MODEL.WEIGHTS:

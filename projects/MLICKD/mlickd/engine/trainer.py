@@ -30,7 +30,7 @@ from mlickd.runs import provenance, write_run_files
 
 from . import writers
 from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
-from .hooks import EqualStatisticsHook, SaveStudentHook, StopHook
+from .hooks import AverageBatchNormHook, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
 from .processes import distributed_model, lock_output_dir
 from .training_loop import TrainingLoop, mixed_precision
@@ -159,7 +159,7 @@ class Trainer(DefaultTrainer):
         """
         cfg = self.cfg
         # This hook acts before all hooks that evaluate or save.
-        hooks: list[HookBase] = [EqualStatisticsHook()]
+        hooks: list[HookBase] = [AverageBatchNormHook()]
         if self.knowledge is not None:
             hooks.append(DistillationHook(self.knowledge, read_ahead=bool(cfg.KD.CACHE)))
         if cfg.TENSORBOARD.IMAGES > 0 and comm.is_main_process():
@@ -233,10 +233,10 @@ class Trainer(DefaultTrainer):
                 # The run was killed before it saved the final checkpoint, and no further step would save it.
                 self.checkpointer.save(FINAL, iteration=self.iter)
         else:
-            # Load first, because an earlier run may have left these weights in this folder.
+            # Load first, because an earlier run may have left the weights of the backbone in this folder.
             load_initial_weights(self.cfg, self.checkpointer.model)
             comm.synchronize()
-            self.checkpointer.forget_earlier_run(self.cfg.MODEL.WEIGHTS)
+            self.checkpointer.rename_earlier_run()
         if comm.is_main_process():
             write_run_files(self.cfg)
             writers.remove_repeated_metrics(Path(self.cfg.OUTPUT_DIR) / writers.METRICS, self.start_iter)

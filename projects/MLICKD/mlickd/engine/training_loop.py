@@ -60,7 +60,7 @@ class TrainingLoop(SimpleTrainer):
         *,
         accumulation_steps: int = 1,
         autocast_dtype: torch.dtype | None = None,
-        seed: int | None = None,
+        seed: int = 0,
     ):
         """
         Args:
@@ -70,7 +70,7 @@ class TrainingLoop(SimpleTrainer):
             accumulation_steps: number of micro-batches of a batch. They run one after another to save memory; the
                 gradients stay the same.
             autocast_dtype: see :func:`mixed_precision`.
-            seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
+            seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
@@ -86,9 +86,8 @@ class TrainingLoop(SimpleTrainer):
         start = time.perf_counter()
         batch = self.read_batch(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        if self.seed is not None:
-            # Seed after reading the batch, because a loader draws a random number when a run starts or resumes.
-            seed_iteration(self.seed, self.iter, comm.get_rank())
+        # Seed after reading the batch, because a loader draws a random number when a run starts or resumes.
+        seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
         bounds = [len(batch) * i // self.accumulation_steps for i in range(self.accumulation_steps + 1)]
         micro_batches = [batch[first:end] for first, end in zip(bounds, bounds[1:], strict=False) if first < end]
@@ -123,17 +122,19 @@ class TrainingLoop(SimpleTrainer):
         """Load the state; keep the initial scale if the earlier run did not use float16.
 
         Raises:
-            InputError: the state is of another optimizer, or of other groups of parameters.
+            InputError: the state is of another optimizer, of other groups of parameters, or of groups with other
+                settings.
         """
-        # The kind of the optimizer, and the number of parameters of each group.
+        # PyTorch would replace the settings by the saved ones. AdamW has `betas`, SGD has `momentum`.
+        settings = ("initial_lr", "weight_decay", "momentum", "nesterov", "betas")
         groups, saved = (
-            [("betas" in group, len(group["params"])) for group in optimizer["param_groups"]]
+            [(len(group["params"]), *map(group.get, settings)) for group in optimizer["param_groups"]]
             for optimizer in (self.optimizer.state_dict(), state_dict["optimizer"])
         )
         if groups != saved:
             raise InputError(
-                "--resume: the run has another optimizer, other learning-rate factors or other frozen layers; give the "
-                "options of its first command, or start a new run with MODEL.WEIGHTS"
+                "--resume: the run has another SOLVER.OPTIMIZER, BASE_LR, factor, WEIGHT_DECAY or MOMENTUM, or other "
+                "frozen layers; give the options of its first command, or start a new run with MODEL.WEIGHTS"
             )
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):

@@ -108,13 +108,10 @@ class TrainingViewsHook(HookBase):
         get_event_storage().put_image("training views", row)
 
 
-def put_regions(cfg: CfgNode, model: nn.Module) -> dict:
-    """Put the teacher's best regions on ``TENSORBOARD.IMAGES`` images of each test set into the event storage.
-
-    Return an empty dict, because Detectron2's ``EvalHook`` expects metrics.
-    """
+def put_regions(cfg: CfgNode, model: nn.Module) -> None:
+    """Put the teacher's best regions on ``TENSORBOARD.IMAGES`` images of each test set into the event storage."""
     if not comm.is_main_process():
-        return {}
+        return
     for name in cfg.DATASETS.TEST:
         records = dataset_records(name, boxes=False)[: cfg.TENSORBOARD.IMAGES]
         mapper, names = build_test_mapper(cfg, name), class_names(name)
@@ -126,4 +123,3 @@ def put_regions(cfg: CfgNode, model: nn.Module) -> dict:
         ]
         captions = [", ".join(names[label] for label in record["labels"]) or "(no label)" for record in records]
         get_event_storage().put_image(f"regions on {name}", image_row(images, captions))
-    return {}

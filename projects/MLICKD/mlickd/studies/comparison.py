@@ -42,7 +42,7 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """A teacher or a student of a comparison.
 
     Attributes:
@@ -126,7 +126,7 @@ class Comparison:
     options: Sequence[str] = ()
     teacher: Path | None = None
     teacher_per_seed: bool = False
-    models: list[Model] = field(init=False)
+    models: list[TrainedModel] = field(init=False)
     iterations: dict[str, list[int]] = field(init=False)
 
     def __post_init__(self):
@@ -220,9 +220,9 @@ class Comparison:
         images = max(count_training_images(method.cfg) for method in methods)
         return [method.for_images(images) for method in methods]
 
-    def _teacher(self, seed: int) -> Model:
+    def _teacher(self, seed: int) -> TrainedModel:
         if self.teacher:
-            teacher = Model(TEACHER, None, self.teacher, self.test)
+            teacher = TrainedModel(TEACHER, None, self.teacher, self.test)
             if teacher.report_path.is_file():
                 self._check_protocol(teacher)
                 self.models.append(teacher)
@@ -232,10 +232,10 @@ class Comparison:
         datasets = dict.fromkeys(map(whole_name, (*method.datasets, *self._tests(seed))))
         inputs = [self._proposals[dataset] for dataset in datasets]
         job = self._training(name, method, seed, inputs=inputs, depends_on=self._proposal_jobs)
-        self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
+        self.models.append(TrainedModel(TEACHER, seed, job.folder, self.test, [job]))
         return self.models[-1]
 
-    def _check_protocol(self, teacher: Model) -> None:
+    def _check_protocol(self, teacher: TrainedModel) -> None:
         """Check that a given teacher was evaluated with the options and labels of the students."""
         test, report = self.methods[0].cfg.TEST, teacher.report
         expected = {"threshold": test.THRESHOLD, "topk": test.TOP_K, "ap": test.AVERAGE_PRECISION}
@@ -250,12 +250,12 @@ class Comparison:
                 "`mlickd train --eval-only`"
             )
 
-    def _student(self, method: Method, seed: int, teacher: Model, group: Sequence[Method]) -> Model:
+    def _student(self, method: Method, seed: int, teacher: TrainedModel, group: Sequence[Method]) -> TrainedModel:
         """Return a student of ``teacher``, unless the method names another; the methods of ``group`` share a cache."""
         name = f"seed{seed}/{method.name}"
         if not method.stages:
             job = self._training(name, method, seed)
-            return Model(method.name, seed, job.folder, self.test, [job])
+            return TrainedModel(method.name, seed, job.folder, self.test, [job])
         settings = method.cfg.KD
         weights = settings.TEACHER.WEIGHTS or str(teacher.folder / "model_final.pth")
         # The knowledge depends on the teacher, and on the proposals.
@@ -288,7 +288,7 @@ class Comparison:
         for stage in method.stages:
             needs = {"inputs": [*inputs, *(job.folder / job.result for job in jobs)], "depends_on": [*after, *jobs]}
             jobs.append(self._training(name, method, seed, stage, knowledge, **needs))
-        return Model(method.name, seed, jobs[-1].folder, self.test, jobs)
+        return TrainedModel(method.name, seed, jobs[-1].folder, self.test, jobs)
 
     def _training(
         self, name: str, method: Method, seed: int, stage: str = "", knowledge: Sequence[str] = (), **needs: Sequence
@@ -331,7 +331,7 @@ class Comparison:
         return given
 
 
-def difference_over_images(pairs: Sequence[tuple[Model, Model]]) -> Summary:
+def difference_over_images(pairs: Sequence[tuple[TrainedModel, TrainedModel]]) -> Summary:
     """Return the mean difference of mAP over pairs of models, in points, with its interval over resampled images."""
     mean = np.mean([one.report["metrics"]["mAP"] - other.report["metrics"]["mAP"] for one, other in pairs])
     resampled = np.mean([one.resampled - other.resampled for one, other in pairs], axis=0)

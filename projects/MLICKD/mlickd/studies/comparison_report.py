@@ -18,8 +18,8 @@ from mlickd.runs import STUDY_FILE
 from mlickd.visualization.charts import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
-from .comparison import Comparison, Model, difference_over_images
-from .student_choice import FEW_PHOTOS, compare_on_held_out_photos
+from .comparison import Comparison, TrainedModel, difference_over_images
+from .model_selection import FEW_PHOTOS, select_student
 from .training_methods import BASELINE, TEACHER
 
 # Titles of TABLE_METRICS.
@@ -70,7 +70,7 @@ def write_comparison_report(
     parts += _notes(comparison, done)
     held_out: dict = {"chosen": None}
     if comparison.held_out:
-        section, held_out = compare_on_held_out_photos(comparison)
+        section, held_out = select_student(comparison)
         parts += ["## Held-out photos", section]
     if held_out["chosen"]:
         doubt = ", but with so few, the choice is uncertain" if sum(held_out["images"].values()) < FEW_PHOTOS else ""
@@ -90,7 +90,7 @@ def write_comparison_report(
         "chosen": held_out.pop("chosen"),
         "held_out": held_out,
         "costs": costs,
-        "runs": [_run(model, folder) for model in models],
+        "runs": [_describe_run(model, folder) for model in models],
         "failures": failures,
         "command": command,
     }
@@ -102,7 +102,7 @@ def write_comparison_report(
     return text, failures
 
 
-def _check_reports(done: Sequence[Model]) -> None:
+def _check_reports(done: Sequence[TrainedModel]) -> None:
     """Check that the reports are comparable and have all metrics."""
     for model in done:
         first = done[0].report
@@ -163,7 +163,7 @@ def _method_table(
     return _markdown(rows, "keys")
 
 
-def _notes(comparison: Comparison, done: Sequence[Model]) -> list[str]:
+def _notes(comparison: Comparison, done: Sequence[TrainedModel]) -> list[str]:
     notes = [
         f"Trained on {comparison.train}, tested on {comparison.test}. Values are in percent: mean ± standard deviation "
         f"of the sample over the seeds. Differences are taken between runs of equal seed, with the "
@@ -187,7 +187,7 @@ def _notes(comparison: Comparison, done: Sequence[Model]) -> list[str]:
     return notes
 
 
-def _run(model: Model, root: Path) -> dict:
+def _describe_run(model: TrainedModel, root: Path) -> dict:
     report = model.report or {}
     return {
         "method": model.method,
@@ -202,7 +202,7 @@ def _run(model: Model, root: Path) -> dict:
     }
 
 
-def _draw(folder: Path, students: Sequence[Model]) -> None:
+def _draw(folder: Path, students: Sequence[TrainedModel]) -> None:
     """Draw the gain of each class, precision over recall, and the training curves of finished students."""
     average_precisions: dict[str, dict[int, np.ndarray]] = {}
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}

@@ -13,20 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_records
 from mlickd.data.proposals.store import ProposalStore, image_list_digest, proposals_path
-from mlickd.engine.processes import set_stop_handlers
+from mlickd.engine.processes import lock_folder, set_stop_handlers
 from mlickd.environment import dataset_root, machine_line
 from mlickd.errors import InputError
 from mlickd.files import check_writable, file_digest, write_json
@@ -120,7 +119,7 @@ def proposal_jobs(
 ) -> tuple[dict[str, Path], list[Job]]:
     """Return the proposals of each whole dataset, and the jobs that make them.
 
-    ``given`` proposals are taken, and so are stored ones of the same images, whatever their parameters and origin.
+    Uses ``given`` proposals, or else stored proposals of the same images, regardless of their parameters and origin.
     Missing proposals of a read-only folder go to ``root``, the folder of the study.
     """
     paths, jobs, usual = dict(given), [], []
@@ -190,7 +189,7 @@ def run_jobs(
         if not failed:
             try:
                 with slots:
-                    return _run(job, num_jobs, stopping)
+                    return _run_job(job, num_jobs, stopping)
             except BaseException:
                 stopping.set()  # the error must not wait for the jobs before this one
                 raise
@@ -199,7 +198,7 @@ def run_jobs(
         job.write_record({**job.record(), "failure": failure})
         return failure
 
-    with _lock_study(root):
+    with lock_folder(root, f"--output {root}: another command runs in this folder; wait until it has finished"):
         count, waiting = len(jobs_to_run(first)), jobs_to_run([*first, *jobs])
         for job in waiting:  # an earlier failure must not be reported again
             record = job.record()
@@ -220,26 +219,7 @@ def run_jobs(
                 raise
 
 
-@contextmanager
-def _lock_study(root: Path) -> Iterator[None]:
-    """Keep other commands from changing the files of a study.
-
-    Raises:
-        InputError: another command runs in the folder.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise InputError(f"--output {root}: another command runs in this folder; wait until it has finished") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
+def _run_job(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     """Run a job if it is not done; return the reason of a failure, or an empty text."""
     if stopping.is_set() or job.is_done():
         return ""

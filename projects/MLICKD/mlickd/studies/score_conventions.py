@@ -42,9 +42,6 @@ _PRECISION_RECALL_F1 = {
     "OR": "OR: recall, all classes together",
     "OF1": "OF1: harmonic mean of OP and OR",
 }
-_FOR_COMPARISON = {
-    "mAP/empty_classes_zero": "mAP: ranking AP, classes without a positive counted as 0",
-}
 _NOTES = """\
 Equal scores enter an AP curve together. If they tie for the last top-k places, they share these places equally. Class
 means exclude classes without a positive; metrics of all classes together include them."""
@@ -57,21 +54,15 @@ def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> 
     """
     rule, top = threshold_rule(threshold), f"the {topk} highest scores of an image"
     rules = [rule, f"{top}, at any value", f"{top}, if they have {rule}"]
-    groups = [("", "Average precision; equal scores enter the curve together", _AVERAGE_PRECISIONS)]
-    groups += [
-        (prefix, f"Predicted: {r}", _PRECISION_RECALL_F1)
-        for prefix, r in zip(prediction_prefixes(topk), rules, strict=True)
-    ]
+    prefixes = list(prediction_prefixes(topk))
     if class_thresholds:
-        groups.append(
-            (
-                CLASS_THRESHOLDS,
-                f"Predicted: score >= the threshold of its class ({THRESHOLDS_FILE})",
-                _PRECISION_RECALL_F1,
-            )
-        )
-    groups.append(("", "For comparison only: values that other implementations may report", _FOR_COMPARISON))
-    return {prefix + key: (group, name) for prefix, group, names in groups for key, name in names.items()}
+        prefixes.append(CLASS_THRESHOLDS)
+        rules.append(f"score >= the threshold of its class ({THRESHOLDS_FILE})")
+    group = "Average precision; equal scores enter the curve together"
+    found = {key: (group, name) for key, name in _AVERAGE_PRECISIONS.items()}
+    for prefix, rule in zip(prefixes, rules, strict=True):
+        found |= {prefix + key: (f"Predicted: {rule}", name) for key, name in _PRECISION_RECALL_F1.items()}
+    return found
 
 
 def metrics_by_convention(
@@ -100,21 +91,14 @@ def metrics_by_convention(
         subsets["labeled"] = (scores[labeled], targets[labeled])
     found = {}
     for subset, arrays in subsets.items():
-        settings = {"threshold": threshold, "topk": topk}
-        by_rule = {ap: multilabel_metrics(*arrays, **settings, ap=ap) for ap in AVERAGE_PRECISION_RULES}
-        ranking = by_rule["ranking"]
-        values = {f"mAP/{ap}": metrics["mAP"] for ap, metrics in by_rule.items()}
-        values |= {
-            prefix + name: ranking[prefix + name]
-            for prefix in prediction_prefixes(topk)
-            for name in _PRECISION_RECALL_F1
-        }
+        values = {"micro_AP": micro_curve(*arrays).average_precision()}
+        for ap in AVERAGE_PRECISION_RULES:
+            metrics = multilabel_metrics(*arrays, threshold=threshold, topk=topk, ap=ap)
+            values |= {**metrics, f"mAP/{ap}": metrics["mAP"]}
         if class_thresholds is not None:
             tuned = multilabel_metrics(*arrays, threshold=class_thresholds)
-            values |= {CLASS_THRESHOLDS + name: tuned[name] for name in _PRECISION_RECALL_F1}
-        values["mAP/empty_classes_zero"] = float(np.nansum(ranking["AP"]) / len(ranking["AP"]))
-        values["micro_AP"] = micro_curve(*arrays).average_precision()
-        found[subset] = values
+            values |= {CLASS_THRESHOLDS + name: value for name, value in tuned.items()}
+        found[subset] = {key: values[key] for key in conventions(threshold, topk, class_thresholds is not None)}
     return found
 
 
@@ -126,7 +110,6 @@ def compare_scores(
     topk: int = 3,
     ap: str = "ranking",
     resamples: int = 0,
-    seed: int = 0,
 ) -> dict:
     """Compute the metrics of every run under every convention, and bootstrap intervals of metrics and differences.
 
@@ -138,7 +121,6 @@ def compare_scores(
         ap: AP rule of the bootstrapped mAP.
         resamples: number of resamples; 0 computes no intervals. If a run has the images and labels of the first run,
             the report also has intervals of its difference from the first run, from the same resamples.
-        seed: seed of the resamples.
 
     Returns:
         The content of ``mlickd evaluate --json``; values in percent.
@@ -151,8 +133,8 @@ def compare_scores(
         check_protocol(threshold, topk, ap)
     except ValueError as error:
         raise InputError(f"--threshold {threshold:g}, --topk {topk}, --ap {ap}: {error}") from None
-    if resamples < 0 or seed < 0:
-        raise InputError(f"--bootstrap {resamples}, --seed {seed}: must be 0 or more")
+    if resamples < 0:
+        raise InputError(f"--bootstrap {resamples}: must be 0 or more")
     if len(set(absolute)) < len(absolute):
         raise InputError(f"{' '.join(paths)}: give each run once")
     common = os.path.commonpath(absolute)
@@ -164,7 +146,7 @@ def compare_scores(
         # Differences are computed within a resample, so runs on the same images must list them in the same order.
         same_order = scores.align_with(files[names[0]]) if files else scores
         files[name] = same_order or scores
-        runs[name] = {**_run(path, scores, threshold, topk), "images_of_first": same_order is not None}
+        runs[name] = {**_evaluate(path, scores, threshold, topk), "images_of_first": same_order is not None}
     report = {
         "unit": "percent",
         "protocol": {"threshold": threshold, "topk": topk},
@@ -174,11 +156,11 @@ def compare_scores(
     if resamples:
         paired = [name for name in names[1:] if runs[name]["images_of_first"]]
         protocol = {"threshold": threshold, "topk": topk, "ap": ap}
-        report["bootstrap"] = _bootstrap(files, paired, {"resamples": resamples, "seed": seed}, protocol)
+        report["bootstrap"] = _bootstrap(files, paired, resamples, protocol)
     return report
 
 
-def _run(path: str, scores: ImageScores, threshold: float, topk: int) -> dict:
+def _evaluate(path: str, scores: ImageScores, threshold: float, topk: int) -> dict:
     tuned, file = None, os.path.join(path, THRESHOLDS_FILE)
     if os.path.isfile(file):
         try:
@@ -201,13 +183,13 @@ def _run(path: str, scores: ImageScores, threshold: float, topk: int) -> dict:
     }
 
 
-def _bootstrap(files: Mapping[str, ImageScores], paired: Sequence[str], drawn: dict, protocol: dict) -> dict:
+def _bootstrap(files: Mapping[str, ImageScores], paired: Sequence[str], resamples: int, protocol: dict) -> dict:
     """Return the intervals of every run, and of the difference of each ``paired`` run from the first run."""
     first = next(iter(files))
     resampled, runs = {}, {}
     for name, scores in files.items():
         try:
-            values = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
+            values = bootstrap_metrics(scores.scores, scores.targets, resamples=resamples, **protocol)
             del values["AP"]
             resampled[name] = values
         except ValueError as error:
@@ -221,7 +203,8 @@ def _bootstrap(files: Mapping[str, ImageScores], paired: Sequence[str], drawn: d
         }
         for name in paired
     }
-    return {**drawn, **protocol, "confidence": CONFIDENCE, "runs": runs, "minus": first, "differences": differences}
+    drawn = {"resamples": resamples, "confidence": CONFIDENCE}
+    return {**drawn, **protocol, "runs": runs, "minus": first, "differences": differences}
 
 
 def _interval(value: float, resampled: np.ndarray) -> dict:
@@ -276,9 +259,9 @@ def _intervals_as_text(bootstrap: Mapping[str, Any]) -> str:
         rows.append([key, *(f"{v['value']:{s}.2f} [{v['low']:{s}.2f}, {v['high']:{s}.2f}]" for s, v in cells)])
     undefined = max(value["undefined_resamples"] for run in bootstrap["runs"].values() for value in run.values())
     note = (
-        f"Percentiles of {bootstrap['resamples']} resamples of the images, seed {bootstrap['seed']}; mAP by the rule "
-        f"'{bootstrap['ap']}'. Class means of a resample exclude classes without a positive in it. "
-        f"{undefined} resamples without any positive are left out."
+        f"Percentiles of {bootstrap['resamples']} resamples of the images; mAP by the rule '{bootstrap['ap']}'. Class "
+        f"means of a resample exclude classes without a positive in it. {undefined} resamples without any positive are "
+        "left out."
     )
     return f"{_table(rows, headers)}\n\n{note}"
 

@@ -11,36 +11,28 @@ from detectron2.evaluation import inference_on_dataset
 
 from mlickd.data.build import build_test_loader
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
+from mlickd.engine import Trainer
 from mlickd.errors import InputError
-from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.files import file_digest
-from mlickd.runs import (
-    check_has_learned,
-    find_run,
-    load_run,
-    provenance,
-    run_class_names,
-    run_config,
-)
+from mlickd.runs import check_has_learned, load_run, run_class_names, run_config
 from mlickd.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
 
 logger = logging.getLogger(__name__)
 
 
-def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThresholds:
+def tune_thresholds(run: Path, dataset: str) -> ClassThresholds:
     """Choose the threshold with the best F1 for each class, and write ``thresholds.json`` into the run's folder.
 
-    The scores are saved in ``<run>/evaluation/inference/<dataset>``; see :func:`compute_scores`.
+    See :func:`compute_scores` for the files of scores and metrics.
 
     Args:
-        run: folder of a finished run.
+        run: folder of a finished run, see :func:`mlickd.runs.find_run`.
         dataset: name of a dataset that does not share images with the first dataset of ``DATASETS.TEST`` of the run.
 
     Raises:
         InputError: the run is not finished, or the dataset has other classes or shares images with the test dataset.
     """
-    run = find_run(run)
     cfg, records = run_config(run), dataset_records(dataset, boxes=False)
     check_has_learned(cfg, run)
     # `compare` puts the held-out dataset second in DATASETS.TEST.
@@ -52,7 +44,7 @@ def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThreshold
     if shared := _shared_images(records, cfg, "DATASETS.TRAIN", cfg.DATASETS.TRAIN):
         seen = f"{len(shared)} of the {len(records)} images of {dataset}"
         logger.warning("%s was trained on %s, so the thresholds may not suit other images", run, seen)
-    scores = compute_scores(run, run / "evaluation" / "inference" / dataset, dataset)
+    scores = compute_scores(run, dataset)
     thresholds, f1 = best_f1_thresholds(scores.scores, scores.targets, cfg.TEST.THRESHOLD)
     tuned = ClassThresholds(
         class_names=scores.class_names,
@@ -70,32 +62,23 @@ def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThreshold
     return tuned
 
 
-def compute_scores(folder: Path, output: Path, dataset: str) -> ImageScores:
-    """Return the image scores of a run on a dataset.
+def compute_scores(run: Path, dataset: str) -> ImageScores:
+    """Evaluate a run on a dataset, and return its image scores.
 
-    Args:
-        folder: folder of the run.
-        output: folder of the scores.
-        dataset: name of the dataset.
+    The reports go to ``<run>/evaluation/inference/<dataset>``.
 
     Raises:
         InputError: the run is not finished, it has other classes than the dataset, or an image cannot be read.
     """
-    cfg = run_config(folder).clone()
-    if run_class_names(cfg, folder) != class_names(dataset):
-        raise InputError(f"--dataset {dataset}: has other classes than {folder}; give a dataset with these classes")
+    cfg, model = load_run(run)
+    if run_class_names(cfg, run) != class_names(dataset):
+        raise InputError(f"--dataset {dataset}: has other classes than {run}; give a dataset with these classes")
     cfg.defrost()
     cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES = (dataset,), ()
-    evaluator = MultiLabelEvaluator(
-        dataset,
-        threshold=cfg.TEST.THRESHOLD,
-        topk=cfg.TEST.TOP_K,
-        ap=cfg.TEST.AVERAGE_PRECISION,
-        provenance=provenance(cfg, dataset, cfg.MODEL.WEIGHTS),
-        output_dir=str(output),
-    )
-    inference_on_dataset(load_run(folder)[1], build_test_loader(cfg, dataset), evaluator)
-    return read_scores(str(output / SCORES_FILE))
+    cfg.OUTPUT_DIR = str(run / "evaluation")
+    evaluator = Trainer.build_evaluator(cfg, dataset, checkpoint=cfg.MODEL.WEIGHTS)
+    inference_on_dataset(model, build_test_loader(cfg, dataset), evaluator)
+    return read_scores(os.path.join(cfg.OUTPUT_DIR, "inference", dataset, SCORES_FILE))
 
 
 def _shared_images(records: Sequence[dict], cfg: CfgNode, key: str, datasets: Sequence[str]) -> list[dict]:

@@ -106,7 +106,7 @@ def choose_methods(
     # Absolute paths do not depend on the working folder.
     configs = configs.resolve()
     available = {BASELINE: [configs / "cls.yaml"], DISTILLED: [configs / "kd.yaml"]}
-    common = load_config(str(available[DISTILLED][0]), list(options))
+    common = load_config(str(available[DISTILLED][0]), list(options), option="--configs")
     for name, paths in files.items():
         # Links are not resolved, because _BASE_ is relative to the folder of the link.
         available[name] = [*available[DISTILLED], *(path.parent.resolve() / path.name for path in paths)]
@@ -140,7 +140,8 @@ def load_method(
     Raises:
         InputError: the configuration is wrong, or its last stage does not train the classifier.
     """
-    cfg = load_config(",".join(map(str, files)), list(options))
+    option = "--configs" if common is None else "--method-file"
+    cfg = load_config(",".join(map(str, files)), list(options), option=option)
     try:
         check_config(cfg)
     except InputError as error:

@@ -18,14 +18,14 @@ from mlickd.prediction import load_model
 from mlickd.prediction.photo_report import PhotoReport
 from mlickd.runs import find_run
 
-from .comparison import Comparison, Model, difference_over_images
+from .comparison import Comparison, TrainedModel, difference_over_images
 from .training_methods import BASELINE, TEACHER
 
 # With fewer photos, the teacher is not judged, and the choice is uncertain.
 FEW_PHOTOS = 100
 
 
-def compare_on_held_out_photos(comparison: Comparison) -> tuple[str, dict]:
+def select_student(comparison: Comparison) -> tuple[str, dict]:
     """Compare the finished models of a comparison on its held-out photos, and choose a student.
 
     Returns:
@@ -36,7 +36,7 @@ def compare_on_held_out_photos(comparison: Comparison) -> tuple[str, dict]:
     Raises:
         InputError: a report or its scores are damaged.
     """
-    methods: dict[str, dict[int, Model]] = {}
+    methods: dict[str, dict[int, TrainedModel]] = {}
     for model in comparison.models:
         if model.jobs:  # a given teacher may have learned from these photos
             model = replace(model, test=part_for_seed(comparison.held_out, model.seed))
