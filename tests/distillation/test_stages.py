@@ -120,7 +120,7 @@ def test_feature_losses_follow_from_the_maps_of_both_models(
 
 
 def test_label_embeddings_leave_out_views_without_regions_and_unlabeled_images(teacher: Path) -> None:
-    cfg = student_config(teacher, "prediction", *LED)
+    cfg = student_config(teacher, "prediction", *LED, "KD.FEATURE.WEIGHT", 0.1)
     model = build_model(cfg)
     batch = with_knowledge(cfg, count=5)
     for sample in batch:
@@ -131,7 +131,10 @@ def test_label_embeddings_leave_out_views_without_regions_and_unlabeled_images(t
     batch[3]["knowledge"] = replace(known, **empty, features={"conv5": known.features["conv5"][:0]})
     del batch[4]["labels"]
     model.labeled_fraction = 0.5
-    assert model(batch)["loss_feature"].item() == pytest.approx(expected / 0.5, rel=1e-4) and expected > 0
+    loss = model(batch)["loss_feature"].item()
+    assert loss == pytest.approx(expected / 0.5, rel=1e-4) and expected > 0
+    model.feature_distiller.loss_weight = 0.3
+    assert model(batch)["loss_feature"].item() == pytest.approx(3 * loss, rel=1e-4)
 
 
 def test_losses_of_scores_use_the_keys_of_the_configuration(teacher: Path) -> None:

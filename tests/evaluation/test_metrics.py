@@ -92,6 +92,11 @@ def test_average_precision_agrees_with_its_definition(problem, ap):
         assert expected == pytest.approx(sklearn.metrics.average_precision_score(targets[known], scores[known]))
 
 
+def test_a_recall_of_exactly_three_tenths_counts_in_voc07() -> None:
+    targets = np.array([1] * 3 + [0] * 90 + [1] * 7)  # 0.3, which is below 3 * 0.1 in floating point
+    assert average_precision(-np.arange(100.0), targets, ap="voc07") == pytest.approx((4 * 1.0 + 7 * 0.1) / 11)
+
+
 THRESHOLDS = st.sampled_from([0.0, 0.25, 0.5, 0.6, 1.0])
 
 

@@ -234,6 +234,21 @@ def test_each_refinement_learns_only_from_labels_and_the_previous_refinement() -
     assert losses["loss_refinement_1"] == losses["loss_refinement_2"] == 0 and losses["loss_image"] > 0
 
 
+def test_the_second_refinement_learns_from_the_scores_of_the_first() -> None:
+    teacher = make_teacher("OICRHeads")
+
+    def second_loss() -> float:
+        torch.manual_seed(0)  # the same dropout
+        with torch.no_grad():
+            return teacher.train()(make_batch())["loss_refinement_2"].item()
+
+    before = second_loss()
+    nn.init.normal_(teacher.roi_heads.class_stream.weight, std=3.0)
+    assert second_loss() == before
+    nn.init.normal_(teacher.roi_heads.refinement_streams[0].weight, std=3.0)
+    assert second_loss() != before
+
+
 def test_refined_scores_are_float32_in_mixed_precision() -> None:
     batch, teacher = make_batch(), make_teacher("OICRHeads")
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):

@@ -85,7 +85,7 @@ def main(description: str) -> None:
     names = list(BENCHMARKS) if args.benchmark == "all" else [args.benchmark]
     exports = {"inference", "prediction"} & set(names)
     if exports and not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
-        raise InputError(f"{args.benchmark}: needs the extra export; run `pip install -e .[export]`")
+        raise InputError(f"{args.benchmark}: needs the extra export; run `pip install -e '.[export]'`")
     logging.getLogger("mlickd").setLevel(logging.ERROR)  # hides warnings about classes without images
     results = {}
     for name in names:

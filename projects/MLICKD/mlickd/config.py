@@ -8,10 +8,10 @@ def add_mlickd_config(cfg: CfgNode) -> None:
 
     These keys of Detectron2 keep their meaning: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
-    ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER`` (but
-    ``BIAS_LR_FACTOR`` multiplies ``LAST_LAYER_LR_FACTOR``), ``TEST``, ``DATALOADER.NUM_WORKERS``, ``SEED``,
-    ``CUDNN_BENCHMARK``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads and distillers of this project are
-    registered.
+    ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``
+    (biases of the last layers have both ``BIAS_LR_FACTOR`` and ``LAST_LAYER_LR_FACTOR``), ``TEST``,
+    ``DATALOADER.NUM_WORKERS``, ``SEED``, ``CUDNN_BENCHMARK``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads
+    and distillers of this project are registered.
     """
     from mlickd import registration  # noqa: F401
 
@@ -179,8 +179,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.METHOD_STAGES = ("feature", "prediction")
     # Folder of a knowledge cache (`mlickd cache-knowledge`). Empty: the teacher runs on every batch. With a cache, the
     # teacher's checkpoint is only compared with the cache, and proposals are not needed. With INPUT.RANDOM_FLIP
-    # `horizontal`, it also holds outputs for mirrored images. It does not need them if it holds only image scores with
-    # KD.TEACHER.FLIP. `--no-mirrored` leaves them out.
+    # `horizontal`, the cache also holds outputs for mirrored images, unless it was made with `--no-mirrored`, or holds
+    # only image scores with KD.TEACHER.FLIP.
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()

@@ -40,7 +40,7 @@ class TimmBackbone(Backbone):
         try:
             self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
         except Exception as error:  # damaged weights can raise any error
-            if pretrained:
+            if pretrained and timm.is_model(name):
                 raise InputError(
                     f"MODEL.TIMM.PRETRAINED: the weights of {name} cannot be downloaded, or the downloaded file is "
                     f"damaged ({str(error).partition(chr(10))[0]}); delete the folder of the model in the cache of "
