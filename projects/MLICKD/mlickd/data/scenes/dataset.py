@@ -23,12 +23,11 @@ FOLDER = "scenes"
 COUNTS = {"train": 1000, "test": 400}
 SIDE = 256
 SEED = 0
-_VERSION = 1  # increase it when the drawing code changes, so that existing folders are drawn again
 _JPEG_QUALITY = 90
 
 
 def ensure_scenes(root: str | os.PathLike[str]) -> Path:
-    """Return the folder of the `scenes` dataset in a root folder. If it is missing or outdated, draw it first.
+    """Return the folder of the `scenes` dataset in a root folder. If it is missing, draw it first.
 
     The folder gets its name only when it is complete. Several processes may call this function at the same time.
 
@@ -37,18 +36,17 @@ def ensure_scenes(root: str | os.PathLike[str]) -> Path:
     """
     root = Path(root)
     folder, unfinished = root / FOLDER, root / f".{FOLDER}.partial"
-    expected = _description(COUNTS, SIDE, SEED)
+    description = folder / "scenes.json"
     try:
-        if _read_description(folder) != expected:
+        if not description.exists():
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / f".{FOLDER}.lock"):
-                if (found := _read_description(folder)) != expected:
-                    if folder.exists() and found is None:
+                if not description.exists():
+                    if folder.exists():
                         raise InputError(f"{folder}: is not a folder of drawn scenes; rename or remove it")
                     logger.info("Drawing the scenes dataset in %s (once; takes a few seconds).", folder)
                     shutil.rmtree(unfinished, ignore_errors=True)
                     write_scenes(unfinished, COUNTS, SIDE, SEED)
-                    shutil.rmtree(folder, ignore_errors=True)
                     unfinished.rename(folder)
     except OSError as error:
         raise InputError(
@@ -91,16 +89,5 @@ def write_scenes(
         (folder / f"labels_{split}.csv").write_text("".join(rows), encoding="utf-8")
         content = {"images": images, "annotations": annotations, "categories": categories}
         (folder / f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
-    # This file comes last because it marks the folder as complete.
-    (folder / "scenes.json").write_text(json.dumps(_description(counts, side, seed), indent=2) + "\n")
-
-
-def _description(counts: Mapping[str, int], side: int, seed: int) -> dict:
-    return {"version": _VERSION, "seed": seed, "side": side, "images": dict(counts)}
-
-
-def _read_description(folder: Path) -> dict | None:
-    try:
-        return json.loads((folder / "scenes.json").read_text())
-    except (OSError, ValueError):
-        return None
+    description = {"seed": seed, "side": side, "images": dict(counts)}
+    (folder / "scenes.json").write_text(json.dumps(description, indent=2) + "\n")
