@@ -74,5 +74,12 @@ def train_arguments(cfg: CfgNode, resume: bool) -> argparse.Namespace:
     file = Path(f"{cfg.OUTPUT_DIR}.yaml")
     file.write_text(cfg.dump())
     return argparse.Namespace(
-        config_file=str(file), opts=[], num_gpus=1, eval_only=False, kd_stage=None, resume=resume, debug=False
+        config_file=str(file),
+        opts=[],
+        num_gpus=1,
+        num_machines=1,
+        eval_only=False,
+        kd_stage=None,
+        resume=resume,
+        debug=False,
     )
