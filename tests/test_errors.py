@@ -95,9 +95,16 @@ def test_ctrl_c_in_a_terminal_ends_all_processes(tmp_path: Path) -> None:
             time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("stream", "unbuffered"), [("stdout", ""), ("stdout", "1"), ("stderr", "")])
-def test_a_closed_pipe_ends_the_command_silently(stream: str, unbuffered: str) -> None:
-    code = f"import sys; from mlickd.errors import run_tool; run_tool(lambda: print('x', file=sys.{stream}))"
+PRINT = "print('x', file=sys.{})"
+
+
+@pytest.mark.parametrize(
+    ("stream", "unbuffered", "command"),
+    [("stdout", "", PRINT), ("stdout", "1", PRINT), ("stderr", "", PRINT), ("stderr", "", "fail()")],
+)
+def test_a_closed_pipe_ends_the_command_silently(stream: str, unbuffered: str, command: str) -> None:
+    code = "import sys; from mlickd.errors import InputError, run_tool\ndef fail(): raise InputError('a.jpg: wrong')\n"
+    code += f"run_tool(lambda: {command.format(stream)})"
     reader, writer = os.pipe()
     os.close(reader)
     outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: writer}

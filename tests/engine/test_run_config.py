@@ -140,6 +140,7 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["SOLVER.REFERENCE_WORLD_SIZE", 2], None, "SOLVER.REFERENCE_WORLD_SIZE 2"),
         ("cls", VISION_TRANSFORMER, None, "the backbone does not accept images of 112 pixels"),
         ("kd", ["KD.FEATURE.MAX_ITER", -1], "feature", "KD.FEATURE.MAX_ITER"),
+        ("kd", ["MODEL.BACKBONE.FROZEN", True], "feature", "MODEL.BACKBONE.FROZEN"),
         ("kd", ["DATASETS.UNLABELED", ("tiny_test",), "SOLVER.IMS_PER_BATCH", 1], "prediction", "UNLABELED_SHARE"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "NoHeads"], None, "MODEL.ROI_HEADS.NAME"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], None, "StandardROIHeads"),

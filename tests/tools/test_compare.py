@@ -39,6 +39,7 @@ def run(output: Path, *arguments: str, **options: str) -> subprocess.CompletedPr
 @pytest.mark.timeout(1800)
 def test_a_stopped_comparison_continues(tiny_scenes: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
+    assert "mlickd train" in run(output, "--dry-run").stdout and not output.exists()
     process = subprocess.Popen(
         command(output, "--jobs", "2"), env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

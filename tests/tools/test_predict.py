@@ -104,6 +104,17 @@ def test_topk_and_threshold_choose_the_classes_to_show(call_tool, runs: Path, ph
     assert re.findall("|".join(names), table) == names, "the table shows the best classes at any score"
 
 
+def test_the_table_fits_the_terminal(call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    result = call_tool("predict", photos, "--model", runs, "--threshold", 0)
+    assert "…" not in result.out and max(map(len, result.out.splitlines())) > 200
+    monkeypatch.setenv("COLUMNS", "60")
+    shutil.copy(photos / "photo 0.jpg", photos / f"{'long ' * 30}.jpg")
+    result = call_tool("predict", photos, "--model", runs, "--threshold", 1)
+    assert result.out.count("none (best: ") == 5 and max(map(len, result.out.splitlines())) <= 60
+    assert any(line.startswith("…") and "long .jpg" in line for line in result.out.splitlines())
+
+
 def test_paths_from_standard_input_and_bad_photos(call_tool, runs: Path, photos: Path, monkeypatch) -> None:
     (photos / "broken.jpg").write_bytes((photos / "photo 0.jpg").read_bytes()[:100])
     listed = [photos / name for name in ("photo 1.jpg", "gone.jpg", "photo 0.jpg", "broken.jpg")]

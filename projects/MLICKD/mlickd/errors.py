@@ -87,8 +87,7 @@ def run_tool(main: Callable[[], object]) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, because Python reports an error of its last flush
     except BrokenPipeError:
-        _discard(sys.stdout, sys.stderr)
-        sys.exit(128 + signal.SIGPIPE)
+        _exit(128 + signal.SIGPIPE)
     except (InputError, OSError, RuntimeError, ModuleNotFoundError) as error:
         message = user_error_message(error)
         if message is None:
@@ -115,10 +114,17 @@ def _discard(*streams: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _exit(status: int, message: str) -> NoReturn:
-    if debugging():
-        sys.stderr.write(_printable(traceback.format_exc()))
-    sys.stderr.write(f"{message}\n")
+def _exit(status: int, message: str = "") -> NoReturn:
+    text = _printable(traceback.format_exc()) if debugging() else ""
+    try:
+        sys.stderr.write(f"{text}{message}\n" if message else text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        status = 128 + signal.SIGPIPE
+    except OSError:  # a full disk
+        _discard(sys.stderr)
+    if status == 128 + signal.SIGPIPE:
+        _discard(sys.stdout, sys.stderr)
     sys.exit(status)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import time
+from contextlib import suppress
 
 from detectron2.config import CfgNode
 from detectron2.engine.launch import DEFAULT_TIMEOUT
@@ -64,7 +65,8 @@ def run(cfg: CfgNode, args: argparse.Namespace, trainer_arguments: tuple = ()) -
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             command=next_command(cfg, args),
         )
-        print(summary, flush=True)
+        with suppress(BrokenPipeError):  # the reader of the output has ended; the training is complete
+            print(summary, flush=True)
 
 
 def argument_parser() -> argparse.ArgumentParser:

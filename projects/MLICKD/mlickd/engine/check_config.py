@@ -147,6 +147,9 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         rules["SOLVER.MOMENTUM"] = (lambda value: 0 < value < 1, "above 0 and below 1 with SOLVER.NESTEROV")
     if cfg.DATASETS.UNLABELED and cfg.SOLVER.IMS_PER_BATCH == 1:
         rules["DATASETS.UNLABELED_SHARE"] = (lambda value: value == 0, "0 for SOLVER.IMS_PER_BATCH 1")
+    stages = (cfg.KD.STAGE,) if cfg.KD.STAGE else cfg.KD.METHOD_STAGES
+    if kind.student_architecture and "feature" in stages:
+        rules["MODEL.BACKBONE.FROZEN"] = (lambda value: not value, "False in stage 1, which trains only the backbone")
     if not kind.student_architecture:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
         rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)

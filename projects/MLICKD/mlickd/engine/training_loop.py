@@ -133,8 +133,9 @@ class TrainingLoop(SimpleTrainer):
         )
         if groups != saved:
             raise InputError(
-                "--resume: the run has another SOLVER.OPTIMIZER, BASE_LR, factor, WEIGHT_DECAY or MOMENTUM, or other "
-                "frozen layers; give the options of its first command, or start a new run with MODEL.WEIGHTS"
+                "--resume: the run has another optimizer, learning rate, weight decay or momentum (SOLVER, "
+                "KD.FEATURE.BASE_LR), or other frozen layers; give the options of its first command, or start a new "
+                "run with MODEL.WEIGHTS and another OUTPUT_DIR"
             )
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):

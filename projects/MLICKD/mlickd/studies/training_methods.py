@@ -140,8 +140,7 @@ def load_method(
     Raises:
         InputError: the configuration is wrong, or its last stage does not train the classifier.
     """
-    option = "--configs" if common is None else "--method-file"
-    cfg = load_config(",".join(map(str, files)), list(options), option=option)
+    cfg = load_config(",".join(map(str, files)), list(options), option=f"method {name}:")
     try:
         check_config(cfg)
     except InputError as error:
