@@ -56,9 +56,9 @@ def check_finite(
         images = ", ".join(ids for _, ids in found)
         problems = [f"the gradient of {name} is not finite (the losses are finite) for images {images}"]
     raise InputError(
-        f"iteration {iteration}: {'; '.join(problems)}; parameters and checkpoints have not changed. Start a new run in "
-        "another OUTPUT_DIR with a lower SOLVER.BASE_LR, a higher SOLVER.WARMUP_ITERS or SOLVER.CLIP_GRADIENTS.ENABLED "
-        "True; its MODEL.WEIGHTS may be an earlier checkpoint"
+        f"iteration {iteration}: {'; '.join(problems)}; parameters and checkpoints have not changed. Start a new run "
+        "in another OUTPUT_DIR with a lower SOLVER.BASE_LR, a higher SOLVER.WARMUP_ITERS or "
+        "SOLVER.CLIP_GRADIENTS.ENABLED True; its MODEL.WEIGHTS may be an earlier checkpoint"
     )
 
 
