@@ -56,7 +56,7 @@ def test_errors_have_a_status_and_a_line_that_is_safe_to_print(error: Exception,
 
 @pytest.mark.parametrize(
     "bug",
-    [KeyError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), OSError("odd")],
+    [KeyError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), OSError("odd"), BrokenPipeError("of a worker")],
 )
 def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
     with pytest.raises(type(bug)):

@@ -77,7 +77,7 @@ def test_a_missing_home_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     check_writable("~/photo.png")
     with pytest.raises(InputError, match="~/model"):
         load_model("~/model")
-    with pytest.raises(InputError, match="no home folder.* TORCH_HOME"):
+    with pytest.raises(InputError, match="home folder is missing.* TORCH_HOME"):
         load_backbone_weights(make_model(nn.Linear(1, 1)), "torchvision://ResNet18_Weights.IMAGENET1K_V1")
     assert not os.listdir(tmp_path)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import signal
 import sys
 import traceback
@@ -14,6 +15,8 @@ from typing import NoReturn, TextIO
 # All commands have this option, which prints tracebacks. The environment variable passes it on to child processes.
 DEBUG = "--debug"
 _DEBUG_VARIABLE = "MLICKD_DEBUG"
+
+_CLOSED_PIPE = 128 + signal.SIGPIPE  # as the shell reports a command whose reader has ended
 
 # Errors of the operating system that a user can remedy. Any other OSError may be a bug.
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
@@ -86,9 +89,10 @@ def run_tool(main: Callable[[], object]) -> None:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, because Python reports an error of its last flush
-    except BrokenPipeError:
-        _exit(128 + signal.SIGPIPE)
     except (InputError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        if isinstance(error, BrokenPipeError) and any(map(_has_no_reader, (sys.stdout, sys.stderr))):
+            _discard(sys.stdout, sys.stderr)
+            sys.exit(_CLOSED_PIPE)
         message = user_error_message(error)
         if message is None:
             raise
@@ -107,6 +111,15 @@ def escape_unencodable(stream: TextIO, encoding: str | None = None) -> None:
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
+def _has_no_reader(stream: TextIO | None) -> bool:
+    """Return whether the reader of an output has ended. A process may also have pipes to other processes."""
+    with suppress(OSError, AttributeError):  # closed, or not a file
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
+
+
 def _discard(*streams: TextIO | None) -> None:
     """Discard what Python will flush into these streams when it ends."""
     for stream in filter(None, streams):
@@ -114,17 +127,15 @@ def _discard(*streams: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _exit(status: int, message: str = "") -> NoReturn:
-    text = _printable(traceback.format_exc()) if debugging() else ""
+def _exit(status: int, message: str) -> NoReturn:
     try:
-        sys.stderr.write(f"{text}{message}\n" if message else text)
+        if debugging():
+            sys.stderr.write(_printable(traceback.format_exc()))
+        sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
-    except BrokenPipeError:
-        status = 128 + signal.SIGPIPE
-    except OSError:  # a full disk
-        _discard(sys.stderr)
-    if status == 128 + signal.SIGPIPE:
+    except OSError as error:  # a closed pipe or a full disk
         _discard(sys.stdout, sys.stderr)
+        status = _CLOSED_PIPE if isinstance(error, BrokenPipeError) else status
     sys.exit(status)
 
 

@@ -101,7 +101,7 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
                 return network().state_dict()
         try:
             if path.parts[0] == "~":
-                raise OSError("there is no home folder")
+                raise OSError("the home folder is missing")
             path.parent.mkdir(parents=True, exist_ok=True)
             options = {"hash_prefix": path.stem.rpartition("-")[2], "progress": sys.stderr.isatty()}
             torch.hub.download_url_to_file(weights.url, str(path), **options)
