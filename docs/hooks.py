@@ -42,10 +42,8 @@ def shown_files() -> dict[str, str]:
     for page in DOCS.glob("*.md"):
         text = page.read_text(encoding="utf-8")
         shown.update(dict.fromkeys(re.findall(r'include\("(.+)"\)', text), page.name))
-        for arguments in re.findall(r"<!-- results\((.*?)\) -->", text, re.DOTALL):
-            names = re.findall(r'(\w+)="', arguments)
-            shown.update({f"projects/MLICKD/results/{name}.json": page.name for name in names})
-    return shown
+    results = (PROJECT / "results").glob("*.json")
+    return shown | {f"projects/MLICKD/results/{path.name}": f"comparisons.md#{path.stem}" for path in results}
 
 
 SHOWN = shown_files()

@@ -75,6 +75,10 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp
     """Go to an empty folder, and return each command with the text that it comes from, pages before help texts."""
     monkeypatch.chdir(tmp_path)
     texts = [read_page(page) for page in PAGES]
+    for text in texts:
+        for name, content in re.findall(r"^ +(?:#|cat >) (\S+\.yaml).*\n((?: +[A-Z_]+:.*\n)+)", text, re.MULTILINE):
+            Path(name).parent.mkdir(exist_ok=True)
+            Path(name).write_text(textwrap.dedent(content).replace("model_0000149", "model_final"))
     for name in [name for name in COMMANDS if not OTHERS.search(name)]:
         monkeypatch.setattr("sys.argv", ["mlickd", name, "--help"])
         with pytest.raises(SystemExit):
@@ -156,10 +160,6 @@ def write_world(monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(next(Path("photos").iterdir()), "photo.jpg")
     shutil.copytree(data / "images", "album")
     shutil.copy(data / "labels_train.csv", "album.csv")
-    for page in PAGES:
-        text = read_page(page).replace("model_0000149", "model_final")
-        for name, content in re.findall(r"^ +(?:#|cat >) (\w+\.yaml).*\n((?: +[A-Z_]+:.*\n)+)", text, re.MULTILINE):
-            Path(name).write_text(textwrap.dedent(content))
     run("generate_proposals", ["--dataset", "pets_train", "pets_test", "animals_test"])
     run(*expand("mlickd quickstart"))
     without = {"ignore": shutil.ignore_patterns("scenes_train@*")}  # results on held-out images

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 import hooks
 import mlickd
 from mlickd.cli import COMMANDS
-from mlickd_docs.tables import PAGES, fill_tables
+from mlickd_docs.tables import PAGES, RESULTS, all_comparisons, fill_tables
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -33,6 +33,7 @@ def test_tables_show_the_published_results() -> None:
     for name in ("when.md", "README.md"):
         changed = pages[name].replace("| 50.8 ", "| 99.9 ")
         assert fill_tables(changed) == pages[name] != changed
+    assert (RESULTS / "README.md").read_text(encoding="utf-8") == all_comparisons()
 
 
 def test_the_readme_shows_the_version() -> None:

@@ -1,7 +1,7 @@
 """MLICKD: multi-label image classification by knowledge distillation from weakly supervised detection.
 
-Importing this package registers its models, backbones and heads in Detectron2's registries and does nothing else. If
-Detectron2 is not imported yet, :func:`add_mlickd_config` and the sub-packages that need it import it and register them.
+If Detectron2 is already imported, importing this package registers its models, backbones and heads with it. Otherwise,
+:func:`add_mlickd_config` and the sub-packages that need Detectron2 import it and register them.
 """
 
 import importlib

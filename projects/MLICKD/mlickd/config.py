@@ -42,7 +42,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.RANDOM_CROP.AREA = (0.25, 1.0)
 
     # Datasets of unlabeled images for distillation. Their labels are never read. Unlabeled images enter all losses
-    # except the label loss and the loss of label embeddings (LED). These losses are the sum over the labeled images of
+    # except the label loss and the loss of label embeddings (LED). Both are the sum over the labeled images of
     # a batch, divided by the average number of labeled images in a batch.
     cfg.DATASETS.UNLABELED = ()
     # Fraction of each batch that is drawn from UNLABELED. 0: TRAIN and UNLABELED form one pool of images, so the number
@@ -72,8 +72,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     # Do not train the backbone. (FREEZE_AT freezes the first stages of VGG and ResNet.)
     cfg.MODEL.BACKBONE.FROZEN = False
     # Memory in MiB, per process and on MODEL.DEVICE, for the feature maps of training images. With it, a teacher with a
-    # FROZEN backbone computes the map of each view only once, as long as it fits. It is of no use with random crops,
-    # which make new views. 0: none.
+    # FROZEN backbone computes the map of each view only once, until this memory is full. It is of no use with random
+    # crops, which make new views. 0: none.
     cfg.MODEL.BACKBONE.FEATURE_CACHE_MIB = 0
     # Number of stages of VGG or ResNet, from the first, that are not trained. The paper trains all convolutions, so 0
     # replaces Detectron2's default of 2.

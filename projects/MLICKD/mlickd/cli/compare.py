@@ -101,7 +101,7 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     )
     teacher = parser.add_mutually_exclusive_group()
     teacher.add_argument("--teacher", type=Path, metavar="FOLDER", help="a finished teacher (default: train one)")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for all configurations")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for teacher and students")
     return teacher
 
 

@@ -44,7 +44,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
     parser.add_argument("--config-file", metavar="FILE", help=config_help)
-    topk_help = "at most K labels; the table shows the K best classes, at any score unless --threshold is given"
+    topk_help = "show the K best classes, at any score unless --threshold is given; at most K labels in files"
     parser.add_argument("--topk", type=positive_int, metavar="K", help=topk_help)
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
     batch_help = "photos per batch (default: TEST.IMS_PER_BATCH)"

@@ -21,7 +21,7 @@ such as `pets_train@1of5`.
 def main() -> None:
     """Tune the thresholds, and write them to the run."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
+    parser.add_argument("--run", required=True, metavar="FOLDER", help="a run, or the output of quickstart or compare")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out dataset")
     args = parser.parse_args()
     run = find_run(args.run)

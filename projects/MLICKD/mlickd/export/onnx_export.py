@@ -24,7 +24,7 @@ def export_student(
     """Write the student of a finished run as an ONNX file, which appears only when it is complete.
 
     Args:
-        run: folder of the run, its ``OUTPUT_DIR``.
+        run: folder of the run, see :func:`mlickd.runs.find_run`.
         output: file to write, with the ending ``.onnx``; its folder is created.
 
     Returns:
