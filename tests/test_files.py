@@ -2,17 +2,15 @@
 
 import hashlib
 import os
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 import mlickd.files
-from helpers.forked_runs import fork, wait_or_kill
 from helpers.limits import largest_file
 from mlickd.errors import InputError
-from mlickd.files import atomic_writer, check_writable, file_digest, remove_unfinished, write_atomic
+from mlickd.files import atomic_writer, check_writable, file_digest, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -70,19 +68,6 @@ def test_a_device_is_written_directly() -> None:
     os.close(writing)
     with os.fdopen(reading) as pipe:
         assert pipe.read() == "all"
-
-
-def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    def write_half() -> None:
-        with atomic_writer(tmp_path / "last", "") as file:
-            file.write(b"half")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    assert wait_or_kill(fork(write_half, tmp_path.with_suffix(".log"))) == -signal.SIGKILL
-    (tmp_path / "model_0000000.pth").write_bytes(b"whole")
-    (removed,) = remove_unfinished(tmp_path)
-    assert removed.startswith("last.") and names(tmp_path) == ["model_0000000.pth"]
 
 
 def test_a_path_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,8 @@ def test_thresholds_belong_to_the_checkpoint(tmp_path: Path) -> None:
     write_run_thresholds(run, names, tuned)
     values, source = runs.run_thresholds(cfg, run, names)
     assert values.tolist() == tuned and "best F1" in source
+    with pytest.raises(InputError, match="thresholds.json: its 20 classes"):
+        runs.run_thresholds(cfg, run, names[::-1])
     values, source = runs.run_thresholds(runs.run_config(run, str(run / "model_0000049.pth")), run, names)
     assert values.tolist() == [0.4] * 20 and "thresholds.json is for model_final.pth" in source
     (run / "model_final.pth").write_bytes((run / "model_final.pth").read_bytes() + b" ")
@@ -132,10 +134,11 @@ def test_an_evaluation_with_other_options_does_not_replace_the_results(tmp_path:
     (tmp_path / "model_final.pth").write_bytes(b"weights")
     checkpoint = {"sha256": hashlib.sha256(b"weights").hexdigest()}
     first = {"protocol": {"ap": "voc07"}, "image_size": 64, "date": "2026-01-01"}
-    for change, replaces in (({}, True), ({"image_size": 32}, False), ({"protocol": {}}, False)):
+    others = ({"image_size": 32}, {"protocol": {}}, {"checkpoint": {"sha256": "0"}}, {"date": "2025-12-31"})
+    for change, replaces in (({}, True), *((other, False) for other in others)):
         for folder, report in (
             ("inference", first),
-            ("evaluation/inference", {**first, **change, "date": "2026-02-01"}),
+            ("evaluation/inference", {**first, "date": "2026-02-01", **change}),
         ):
             file = tmp_path / folder / "data" / REPORT_FILE
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,6 @@
 """Thresholds of the classes have the best F1, and belong to a checkpoint."""
 
-import json
 import math
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.metric_problems import score_problems
-from mlickd.errors import InputError
 from mlickd.evaluation import multilabel_metrics
-from mlickd.files import file_digest
-from mlickd.thresholds import ClassThresholds, best_f1_thresholds, read_thresholds, write_thresholds
+from mlickd.thresholds import best_f1_thresholds
 
 
 def f1_at(scores: np.ndarray, targets: np.ndarray, threshold: float) -> float:
@@ -45,34 +40,3 @@ def test_thresholds_separate_neighboring_scores_in_single_precision():
     scores, targets = np.array([[low], [np.nextafter(low, np.float32(1))]]), np.array([[0], [1]])
     thresholds, _ = best_f1_thresholds(scores, targets)
     assert multilabel_metrics(scores, targets, threshold=thresholds)["OF1"] == 1.0
-
-
-CLASSES = ["cat", "yeti"]
-TUNED = ClassThresholds(CLASSES, [0.25, 0.5], [0.9, None], [12, 0], 0.5, "pets_val", 40, "a" * 64, "student.pth", "")
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A folder with a checkpoint and its thresholds."""
-    (tmp_path / "student.pth").write_bytes(b"weights")
-    tuned = replace(TUNED, checkpoint_sha256=file_digest(tmp_path / "student.pth"))
-    write_thresholds(tuned, str(tmp_path / "thresholds.json"))
-    return tmp_path
-
-
-def test_thresholds_are_read_as_written(run: Path):
-    assert replace(read_thresholds(str(run / "thresholds.json")), checkpoint_sha256="") == TUNED
-    assert "best F1" in json.loads((run / "thresholds.json").read_text())["rule"]
-
-
-def test_thresholds_of_another_model_are_refused(run: Path):
-    tuned, checkpoint = read_thresholds(str(run / "thresholds.json")), run / "student.pth"
-    tuned.check("thresholds.json", CLASSES, str(checkpoint))
-    for names in (["yeti", "cat"], ["cat"]):
-        with pytest.raises(InputError, match=r"thresholds\.json: .* 2 classes"):
-            tuned.check("thresholds.json", names)
-    checkpoint.write_bytes(b"trained again")
-    with pytest.raises(InputError, match=r"thresholds\.json: .*student\.pth"):
-        tuned.check("thresholds.json", CLASSES, str(checkpoint))
-    checkpoint.unlink()  # as after an export
-    tuned.check("thresholds.json", CLASSES, str(checkpoint))

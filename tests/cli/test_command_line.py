@@ -42,18 +42,6 @@ def test_shards_come_from_the_option_or_torchrun(monkeypatch: pytest.MonkeyPatch
             shard("--shard", text)
 
 
-def test_errors_of_argparse_are_input_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["mlickd thing"])
-    parser = command_parser("Purpose.", "")
-    parser.add_subparsers().add_parser("part").add_argument("--number", type=command_line.positive_int)
-    for arguments, names in (
-        (["part", "--number", "0"], "--number: .*`mlickd thing part --help`"),
-        (["part", "--nonsense"], "--nonsense; `mlickd thing --help`"),
-    ):
-        with pytest.raises(InputError, match=names):
-            parser.parse_args(arguments)
-
-
 def test_the_home_folder_is_expanded_in_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/anna")
     parser = command_parser("Purpose.", "")

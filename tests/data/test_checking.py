@@ -6,13 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.checking.image_checks import check_images, equal_files, near_duplicates
-from mlickd.data.checking.split_checks import LabelStatistics, check_proposals
+from mlickd.data.checking.split_checks import check_proposals
 from mlickd.data.proposals.store import image_list_digest
 
 
@@ -70,18 +68,6 @@ def test_problems_of_images_are_found(tmp_path: Path) -> None:
     images = check_images([*records(tmp_path, *names), {**records(tmp_path, "turned.jpg")[0], "height": 30}], 2)
     assert [each.problem is None for each in images] == 4 * [True] + 3 * [False]
     assert all(name in each.problem for name, each in zip([*names[4:], "turned.jpg"], images[4:], strict=True))
-
-
-@given(st.lists(st.tuples(st.sets(st.integers(0, 2)), st.sets(st.integers(0, 2))), min_size=1, max_size=12))
-def test_label_statistics_are_plain_counts(rows):
-    items = [{"image_id": i, "labels": sorted(a), "ignored_labels": sorted(b)} for i, (a, b) in enumerate(rows)]
-    found = LabelStatistics.count(items, ["cat", "dog", "cow"])
-    np.testing.assert_array_equal(found.positives, [sum(i in labels for labels, _ in rows) for i in range(3)])
-    unknown = [ignored - labels for labels, ignored in rows]
-    np.testing.assert_array_equal(found.unknown, [sum(i in classes for classes in unknown) for i in range(3)])
-    assert found.negative == sum(not labels | ignored for labels, ignored in rows)
-    sizes = [len(labels) for labels, _ in rows]
-    assert found.per_image == {size: sizes.count(size) for size in sorted(set(sizes))}
 
 
 def test_stores_of_proposals_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

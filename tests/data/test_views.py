@@ -25,29 +25,6 @@ def test_a_crop_has_at_least_one_pixel_inside_the_image(crop: tuple, height: int
     assert 0 <= left < right <= width and 0 <= top < bottom <= height
 
 
-@given(st.booleans(), st.sampled_from([32, 64, 100]))
-def test_regions_of_a_crop_equal_plain_arithmetic(mirror: bool, side: int) -> None:
-    height, width = 80, 120
-    view = View(side, mirror, crop=(0.25, 0.25, 0.75, 0.75))  # pixels 30 to 90 and 20 to 60
-    boxes = np.array(
-        [
-            [40, 30, 60, 50],  # inside
-            [0, 0, 20, 10],  # outside
-            [26, 30, 46, 50],  # four fifths inside
-            [20, 30, 40, 50],  # half inside
-            [80, 50, 120, 80],  # a corner inside
-        ],
-        dtype=np.float32,
-    )
-    moved, in_view = view.regions(boxes, height, width)
-    assert in_view.tolist() == [0, 2]
-    scale = np.array([side / 60, side / 40] * 2)
-    expected = ((boxes[[0, 2]] - [30, 20, 30, 20]) * scale).clip(0, side)
-    if mirror:
-        expected = np.stack([side - expected[:, 2], expected[:, 1], side - expected[:, 0], expected[:, 3]], axis=1)
-    np.testing.assert_allclose(moved, expected, atol=1e-3)
-
-
 @given(crops(0.7, 0.05), st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
 def test_a_reduced_image_has_the_pixels_of_the_view(crop: tuple, height: int, width: int, size: int) -> None:
     for view in (View(size), View(size, crop=crop)):

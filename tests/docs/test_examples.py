@@ -9,15 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from scipy.special import log_expit
 
 from helpers.cached_scenes import CachedScenes
 from helpers.small_models import teacher_config
 from mlickd.cli.train_net import main
 from mlickd.data import dataset_records
-from mlickd.distillation import TeacherKnowledge
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -33,16 +30,16 @@ def page_arguments(example: str) -> list[str]:
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict, dict]]:
-    """Return a function that runs an example, or train_net.py, and returns its globals and the last logged values."""
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict]:
+    """Return a function that runs an example, or train_net.py, and returns the last logged values."""
 
-    def run(script: str, *arguments: str, stage: str = "") -> tuple[dict, dict]:
+    def run(script: str, *arguments: str, stage: str = "") -> dict:
         monkeypatch.setattr("sys.argv", ["train_net.py", *arguments, *SMALL, "OUTPUT_DIR", str(tmp_path / "out")])
-        defined = runpy.run_path(str(EXAMPLES / f"{script}.py"), run_name="__main__") if script else main() or {}
+        runpy.run_path(str(EXAMPLES / f"{script}.py"), run_name="__main__") if script else main()
         logged = {}
         for line in (tmp_path / "out" / stage / "metrics.json").read_text().splitlines():
             logged |= json.loads(line)
-        return defined, logged
+        return logged
 
     monkeypatch.chdir(ROOT)
     return run
@@ -53,25 +50,13 @@ def test_distiller(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
     scenes = CachedScenes.create(tmp_path / "scenes")
     config.write_text(scenes.config("prediction", "", "KD.METHOD_STAGES", ("prediction",)).dump())
     arguments = [str(config) if word.endswith("kd.yaml") else word for word in page_arguments("sure_teacher_distiller")]
-    defined, logged = train("sure_teacher_distiller", *arguments, stage="prediction")
+    logged = train("sure_teacher_distiller", *arguments, stage="prediction")
     assert logged["loss_label"] > 0 and 0 < logged["loss_soft_label"] < 100
-
-    rng = np.random.default_rng(0)
-    teacher, logits = rng.random((3, 4)), rng.normal(size=(3, 4))
-    entropy = -(teacher * log_expit(logits) + (1 - teacher) * log_expit(-logits))
-    knowledge = [TeacherKnowledge(torch.tensor(scores)) for scores in teacher]
-    loss = defined["SureTeacherDistiller"](loss_weight=0.5)(torch.tensor(logits), knowledge)
-    assert loss.item() == pytest.approx(0.5 * (np.abs(2 * teacher - 1) * entropy).sum() / 3)
 
 
 def test_backbone(tiny_scenes: Path, train: Callable) -> None:
     arguments = [word.replace("scenes_", "tiny_") for word in page_arguments("small_backbone")]
-    defined, logged = train("small_backbone", *arguments)
-    assert logged["total_loss"] > 0
-    backbone = defined["SmallBackbone"](channels=8)
-    shape = backbone.output_shape()["last"]
-    (maps,) = backbone(torch.zeros(1, 3, 64, 96)).values()
-    assert maps.shape == (1, shape.channels, 64 // shape.stride, 96 // shape.stride)
+    assert train("small_backbone", *arguments)["total_loss"] > 0
 
 
 def test_dataset(tmp_path: Path, train: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +68,7 @@ def test_dataset(tmp_path: Path, train: Callable, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PHOTOS", str(tmp_path))
     network = ["MODEL.BACKBONE.NAME", "build_vgg_backbone", "MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.DEPTH", "11"]
     network += ["MODEL.VGG.WIDTH", "0.1", "MODEL.CLASSIFIER.IN_FEATURE", "", "MODEL.BACKBONE.FREEZE_NORM", "False"]
-    _, logged = train("sidecar_dataset", *page_arguments("sidecar_dataset"), *network)
-    assert logged["total_loss"] > 0
+    assert train("sidecar_dataset", *page_arguments("sidecar_dataset"), *network)["total_loss"] > 0
     assert [record["labels"] for record in dataset_records("sidecar_test")] == [[0], [1, 2], [2], [0]]
 
 
@@ -96,7 +80,7 @@ def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
     cfg.MODEL.NUM_CLASSES, cfg.DATASETS.PROPOSALS.METHOD = -1, "center"
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("tiny_train",), ("tiny_test",)
     (tmp_path / "teacher.yaml").write_text(cfg.dump())
-    assert train("", "--config-file", str(tmp_path / "teacher.yaml"))[1]["total_loss"] > 0
+    assert train("", "--config-file", str(tmp_path / "teacher.yaml"))["total_loss"] > 0
 
 
 def test_a_worker_can_import_a_script_that_trains() -> None:
@@ -104,9 +88,3 @@ def test_a_worker_can_import_a_script_that_trains() -> None:
     namespace: dict = {"__name__": "__mp_main__"}
     exec(script, namespace)
     assert "Trainer" in namespace and "trainer" not in namespace
-
-
-def test_every_example_is_on_a_page() -> None:
-    pages = "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.parent.glob("*.md"))
-    shown = re.findall(r'--8<-- "docs/examples/(.+)"', pages)
-    assert sorted(shown) == sorted(path.name for path in EXAMPLES.glob("*.py"))

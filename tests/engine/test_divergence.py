@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from helpers.processes import forbidden_gathers, in_two_processes
+from helpers.small_trainer import run_steps
 from mlickd.engine.training_loop import TrainingLoop
 from mlickd.errors import InputError
 
@@ -33,11 +33,7 @@ class Two(nn.Module):
 
 def run(model: nn.Module, batches: list[list[dict]], **options) -> TrainingLoop:
     loop = TrainingLoop(model, batches, torch.optim.SGD(model.parameters(), lr=1e-32), **options)
-    with EventStorage() as storage:
-        for loop.iter in range(len(batches)):
-            loop.storage = storage
-            loop.run_step()
-            storage.step()
+    run_steps(loop, len(batches))
     return loop
 
 

@@ -9,9 +9,10 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
+from helpers.cached_scenes import write_random_boxes
 from helpers.small_models import SMALL
 from helpers.small_trainer import final_config
-from mlickd.data import dataset_records, write_store
+from mlickd.data import dataset_records
 from mlickd.engine import Trainer, check_inputs
 from mlickd.runs import load_run, predict
 
@@ -26,17 +27,14 @@ def write_dataset(folder: Path, sizes: list, labels: list, classes: int, proposa
     generator = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     (folder / "classes.txt").write_text("\n".join(f"class{i}" for i in range(classes)))
-    rows, items = ["file_name,labels"], []
+    rows = ["file_name,labels"]
     for i, ((width, height), image_labels) in enumerate(zip(sizes, labels, strict=True)):
         pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
         rows.append(f"{i}.png,{';'.join(f'class{c}' for c in image_labels)}")
-        low = generator.uniform(0, 0.5, (proposals, 2))
-        boxes = np.hstack([low, low + generator.uniform(0.1, 0.5, (proposals, 2))]) * [width, height, width, height]
-        items.append((f"{i}.png", boxes.astype(np.float32), generator.random(proposals, dtype=np.float32)))
     for split in ("train", "test"):
         (folder / f"labels_{split}.csv").write_text("\n".join(rows) + "\n")
-    write_store(folder / "proposals", items, method="random", parameters={}, image_digest="test")
+    write_random_boxes(folder / "proposals", "odd_train", seed=1, counts=(proposals, proposals + 1))
 
 
 def train(cfg: CfgNode) -> None:

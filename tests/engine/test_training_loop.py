@@ -7,11 +7,10 @@ import pytest
 import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
-from detectron2.utils.events import EventStorage
 from torch import nn
 
-from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
-from mlickd.distillation import LiveTeacher
+from helpers.small_models import make_batch, save_teacher, student_config, teacher_config, with_knowledge
+from helpers.small_trainer import run_steps
 from mlickd.engine import build_optimizer
 from mlickd.engine.training_loop import TrainingLoop, seed_iteration
 
@@ -23,39 +22,28 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_teacher(tmp_path_factory.mktemp("teacher"))
 
 
-def make_model(kind: str, checkpoint: Path, count: int = 5) -> tuple[nn.Module, list[dict]]:
+def make_model(kind: str, checkpoint: Path) -> tuple[nn.Module, list[dict]]:
     """Return a teacher or the student of a stage, without dropout, and a batch for it."""
-    batch = make_batch(count)
     if kind == "teacher":
         cfg = teacher_config()
         cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.0
         # The scores of an untrained teacher are almost equal, so its gradients are almost zero.
         cfg.MODEL.WSDDN.INIT_STD = 1.0
-        batch = [s | {"image": s["teacher_image"], "proposals": s["teacher_proposals"]} for s in batch]
+        batch = [s | {"image": s["teacher_image"], "proposals": s["teacher_proposals"]} for s in make_batch(5)]
     else:
         cfg = student_config(checkpoint, kind)
-        for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
+        batch = with_knowledge(cfg, 5)
+        for knowledge in (sample["knowledge"] for sample in batch):
             knowledge.features = {layer: f.half() for layer, f in knowledge.features.items()}  # as from the cache
-            sample["knowledge"] = knowledge
     torch.manual_seed(0)
     return build_model(cfg), batch
-
-
-def run(loop: SimpleTrainer, steps: int = 1) -> dict[str, float]:
-    """Run steps; return the losses that the loop logs."""
-    with EventStorage() as storage:
-        for loop.iter in range(steps):
-            loop.storage = storage
-            loop.run_step()
-            storage.step()
-    return {name: value for name, (value, _) in storage.latest().items() if "loss" in name}
 
 
 def step(model: nn.Module, batch: list[dict], kind: type[SimpleTrainer] = TrainingLoop, **options) -> tuple[dict, dict]:
     """Run a step of a copy of ``model``; return its losses and gradients."""
     model = copy.deepcopy(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    losses = run(kind(model, [batch], torch.optim.SGD(parameters, lr=0.1), **options))
+    losses = run_steps(kind(model, [batch], torch.optim.SGD(parameters, lr=0.1), **options))
     return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -126,7 +114,9 @@ def test_the_gradient_of_the_whole_batch_is_clipped_without_its_scale(parts: int
     cfg.merge_from_list(["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 2.0, "SOLVER.BASE_LR", 1.0, "SOLVER.WEIGHT_DECAY", 0.0])
     cfg.merge_from_list(["SOLVER.LAST_LAYER_LR_FACTOR", 1.0])
     model = Scale()
-    run(TrainingLoop(model, [[9, -1]], build_optimizer(cfg, model), accumulation_steps=parts, autocast_dtype=precision))
+    run_steps(
+        TrainingLoop(model, [[9, -1]], build_optimizer(cfg, model), accumulation_steps=parts, autocast_dtype=precision)
+    )
     assert model.weight.item() == pytest.approx(1 - 2), "the gradient is 4; in parts, 9 and -1"
 
 

@@ -1,7 +1,5 @@
 """Files of scores are read as they were written, or refused."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -86,17 +84,3 @@ def test_the_scores_of_a_run_are_found_by_dataset(tmp_path: Path):
     report.write_text('{"checkpoint": {"sha256": "of another checkpoint"}}')
     with pytest.raises(InputError, match="has scores of pets_test;"):
         scores_path(str(tmp_path), "pets_new")
-    later = str(tmp_path / "evaluation/inference/pets_test/image_scores.npz")
-    (tmp_path / "student.pth").write_bytes(b"student")
-    digest = hashlib.sha256(b"student").hexdigest()
-    (tmp_path / "inference/pets_test/multilabel_results.json").write_text('{"date": "2018-10-22"}')
-    for checkpoint, date, expected in (
-        (digest, "2018-10-23", later),
-        ("0", "2018-10-23", found),
-        (digest, "2017", found),
-    ):
-        report = {"checkpoint": {"sha256": checkpoint}, "date": date}
-        (tmp_path / "evaluation/inference/pets_test/multilabel_results.json").write_text(json.dumps(report))
-        assert scores_path(str(tmp_path), "pets_test") == scores_path(str(tmp_path)) == expected, (
-            "the newest of the student"
-        )

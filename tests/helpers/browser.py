@@ -1,5 +1,7 @@
 """A headless Chromium for tests of pages."""
 
+import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,6 +11,12 @@ from pathlib import Path
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def page_data(path: Path) -> dict:
+    """Return the data in the page of a gallery."""
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
 @contextmanager

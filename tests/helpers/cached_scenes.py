@@ -54,12 +54,12 @@ def scenes_teacher_config(*options: object) -> CfgNode:
     return cfg
 
 
-def write_random_boxes(path: Path, dataset: str, seed: int) -> None:
-    """Write a store with 5 to 9 random boxes for every image."""
+def write_random_boxes(path: Path, dataset: str, seed: int, counts: tuple[int, int] = (5, 10)) -> None:
+    """Write a store with random boxes for every image, 5 to 9 by default."""
     generator = np.random.default_rng(seed)
     items = []
     for record in dataset_records(dataset):
-        count = int(generator.integers(5, 10))
+        count = int(generator.integers(*counts))
         low, side = generator.uniform(0, 0.6, (count, 2)), generator.uniform(0.15, 0.4, (count, 2))
         boxes = np.concatenate([low, low + side], axis=1) * ([record["width"], record["height"]] * 2)
         items.append((record["image_id"], boxes.astype(np.float32), generator.random(count).astype(np.float32)))

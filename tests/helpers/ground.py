@@ -1,6 +1,5 @@
 """A folder in which every command works, with small datasets, proposals, a teacher, a student and a cache."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -17,10 +16,6 @@ from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import make_cache
 from mlickd.evaluation.score_files import write_scores
 
-_XML = """<annotation><size><width>{0[0]}</width><height>{0[1]}</height></size>
-<object><name>cat</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object>
-</annotation>
-"""
 _RUN = ["DATASETS.TRAIN", ("tiny_fit",), "DATASETS.TEST", ("tiny_val",), "SOLVER.IMS_PER_BATCH", 4]
 _RUN += ["SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", "out"]
 
@@ -28,14 +23,17 @@ _RUN += ["SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", "out"]
 def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Path:
     """Fill a folder and make it the current one; paths in its configurations are relative to it.
 
-    ``datasets`` has the folder dataset ``tiny`` (splits fit and val), the COCO-format ``boxed`` and two images of
-    VOC 2007. The folder also has ``cls.yaml``, ``wsd.yaml`` and ``kd.yaml``, ``teacher``, ``run`` (a student with
-    scores and thresholds), ``knowledge`` and ``photo.jpg``.
+    ``datasets`` has the folder datasets ``tiny`` (splits fit and val) and ``other``, with one class. The folder also
+    has ``cls.yaml``, ``wsd.yaml`` and ``kd.yaml``, ``teacher``, ``run`` (a student with scores and thresholds),
+    ``knowledge`` and ``photo.jpg``.
     """
     data = split_tiny_scenes(tiny_scenes, root / "datasets")
     patch.setenv("DETECTRON2_DATASETS", str(data))
     patch.chdir(root)
-    _write_other_formats(data)
+    (data / "other").mkdir()
+    (data / "other/images").symlink_to(data / "tiny/images")
+    (data / "other/classes.txt").write_text("cat\n")
+    (data / "other/labels_train.csv").write_text("file_name,labels\ntrain_00000.jpg,cat\n")
     shutil.copy(data / "tiny/images/train_00000.jpg", root / "photo.jpg")
     for name in ("tiny_fit", "tiny_val"):
         write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
@@ -55,28 +53,6 @@ def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Pa
     _write_student(root)
     _write_knowledge()
     return root
-
-
-def _write_other_formats(data: Path) -> None:
-    images = data / "tiny/images"
-    names = sorted(path.name for path in images.glob("train_*.jpg"))[:2]
-    (data / "boxed/images").mkdir(parents=True)
-    voc = data / "VOC2007"
-    for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
-        (voc / folder).mkdir(parents=True)
-    for name in names:
-        shutil.copy(images / name, data / "boxed/images")
-        shutil.copy(images / name, voc / "JPEGImages")
-        (voc / f"Annotations/{name[:-4]}.xml").write_text(_XML.format((128, 128)))
-    (voc / "ImageSets/Main/test.txt").write_text("".join(f"{name[:-4]}\n" for name in names))
-    content = {
-        "images": [{"id": i, "file_name": name, "height": 128, "width": 128} for i, name in enumerate(names)],
-        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
-        "annotations": [
-            {"id": i, "image_id": i, "category_id": i + 1, "bbox": [1, 2, 30, 40], "iscrowd": 0} for i in range(2)
-        ],
-    }
-    (data / "boxed/instances_train.json").write_text(json.dumps(content))
 
 
 def _write_student(root: Path) -> None:

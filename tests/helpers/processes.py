@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ def in_two_processes(main: Callable[..., object], *arguments: object) -> None:
     cfg = default_config()
     cfg.MODEL.DEVICE = "cpu"
     with pytest.MonkeyPatch.context() as patch:
+        # The server that preloads this module does not get `sys.path` (before Python 3.13).
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         start = partial(torch.multiprocessing.start_processes, start_method="forkserver")
         patch.setattr(torch.multiprocessing, "start_processes", start)
         launch(_call_main, args, lambda _: (cfg, ()))

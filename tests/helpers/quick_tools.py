@@ -15,6 +15,18 @@ from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.runs import data_record
 
 
+def write_random_results(run: Path, test: str, skill: float, seed: object = 0) -> dict:
+    """Write the results of a run on a test dataset with random scores, better with more skill, and return them."""
+    records = dataset_records(test)
+    targets = label_targets(records, len(class_names(test)))
+    noise = np.random.default_rng(seed).random(targets.shape)
+    scores = torch.tensor(skill * (targets == 1) + (1 - skill) * noise, dtype=torch.float32)
+    source = {"data": data_record(test)}
+    evaluator = MultiLabelEvaluator(test, provenance=source, output_dir=str(run / "inference" / test))
+    evaluator.process(records, [{"image_scores": vector} for vector in scores])
+    return evaluator.evaluate()
+
+
 class QuickTools:
     """A program with the commands of a study, and a folder with its results on a test dataset.
 
@@ -30,16 +42,8 @@ class QuickTools:
 
     def add_results(self, method: str, seed: int, skill: float, test: str = "") -> dict:
         """Prepare the results of a method and a seed, better with more skill, and return the report."""
-        test = test or self.test
-        records = dataset_records(test)
-        targets = label_targets(records, len(class_names(test)))
-        noise = np.random.default_rng([seed, len(method)]).random(targets.shape)
-        scores = torch.tensor(skill * (targets == 1) + (1 - skill) * noise, dtype=torch.float32)
-        folder = self.folder / f"results {method} {seed}"
-        source = {"data": data_record(test)}
-        evaluator = MultiLabelEvaluator(test, provenance=source, output_dir=str(folder / "inference" / test))
-        evaluator.process(records, [{"image_scores": vector} for vector in scores])
-        results = evaluator.evaluate()
+        test, folder = test or self.test, self.folder / f"results {method} {seed}"
+        results = write_random_results(folder, test, skill, seed=[seed, len(method)])
         (folder / "results.json").write_text(json.dumps(results))
         return json.loads((folder / "inference" / test / "multilabel_results.json").read_text())
 

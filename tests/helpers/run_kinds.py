@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,19 +66,3 @@ class RunKinds:
         cfg.merge_from_list(list(options))
         cfg.freeze()
         return cfg
-
-
-def train_arguments(cfg: CfgNode, resume: bool) -> argparse.Namespace:
-    """Write the configuration, and return the arguments that `train_net.py` passes to each process."""
-    file = Path(f"{cfg.OUTPUT_DIR}.yaml")
-    file.write_text(cfg.dump())
-    return argparse.Namespace(
-        config_file=str(file),
-        opts=[],
-        num_gpus=1,
-        num_machines=1,
-        eval_only=False,
-        kd_stage=None,
-        resume=resume,
-        debug=False,
-    )

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances
 
 from mlickd.config import default_config
 from mlickd.data import View
-from mlickd.distillation import TeacherKnowledge
+from mlickd.distillation import LiveTeacher, TeacherKnowledge
 
 CLASSES = 5
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -49,23 +49,31 @@ def student_config(teacher: Path, stage: str, *options: object) -> CfgNode:
     return small_config("Base-Classifier", *student, *options)
 
 
-def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: int = 7) -> list[dict]:
+def make_batch(count: int = 2, side: int = 32) -> list[dict]:
     """Return random samples with random proposals, like the mapper does."""
     generator = torch.Generator().manual_seed(1)
     batch = []
     for i in range(count):
-        large = torch.randint(0, 256, (3, teacher_side, teacher_side), generator=generator, dtype=torch.uint8)
+        large = torch.randint(0, 256, (3, 64, 64), generator=generator, dtype=torch.uint8)
         small = torch.nn.functional.interpolate(large[None].float(), size=side, mode="area")[0].round().byte()
-        corners = torch.rand(boxes + i, 2, 2, generator=generator).sort(dim=1).values.flatten(start_dim=1)
-        objectness = torch.rand(boxes + i, generator=generator).sort(descending=True).values
+        corners = torch.rand(7 + i, 2, 2, generator=generator).sort(dim=1).values.flatten(start_dim=1)
+        objectness = torch.rand(7 + i, generator=generator).sort(descending=True).values
         sample = {"image": small, "teacher_image": large, "labels": [i, 4], "image_id": i}
         sample |= {"file_name": f"{i}.jpg", "view": View(side)}
-        for prefix, size in (("", side), ("teacher_", teacher_side)):
+        for prefix, size in (("", side), ("teacher_", 64)):
             proposals = Instances((size, size))
             proposals.proposal_boxes = Boxes(corners * size)
             proposals.objectness = objectness
             sample[f"{prefix}proposals"] = proposals
         batch.append(sample)
+    return batch
+
+
+def with_knowledge(cfg: CfgNode, count: int = 2) -> list[dict]:
+    """Return a batch of `make_batch` with the knowledge of the live teacher of a configuration."""
+    batch = make_batch(count)
+    for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
+        sample["knowledge"] = knowledge
     return batch
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import SimpleTrainer
+from detectron2.utils.events import EventStorage
 
 from helpers.small_models import CONFIGS, SMALL
 from mlickd.engine import Trainer, finalize_config, load_config
@@ -33,3 +35,13 @@ def finish(trainer: Trainer, resume: bool = False) -> dict[str, torch.Tensor]:
     trainer.resume_or_load(resume=resume)
     super(Trainer, trainer).train()
     return trainer.model.state_dict()
+
+
+def run_steps(loop: SimpleTrainer, steps: int = 1) -> dict[str, float]:
+    """Run steps of a loop without hooks; return the losses that the last one logs."""
+    with EventStorage() as storage:
+        for loop.iter in range(steps):
+            loop.storage = storage
+            loop.run_step()
+            storage.step()
+    return {name: value for name, (value, _) in storage.latest().items() if "loss" in name}

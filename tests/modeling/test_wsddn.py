@@ -9,6 +9,7 @@ from detectron2.structures import Boxes, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from torchvision.ops import roi_pool
 
 from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, normalize_features, region_scores
 from mlickd.modeling.roi_heads.wsddn import mix_with_context
@@ -65,21 +66,10 @@ def test_forward_and_loss_follow_the_formulas(weighting: str, factor) -> None:
     weights = {name: value.detach().double().numpy() for name, value in heads.named_parameters()}
     expected = []
     for n, regions in enumerate(proposals):
-        rows = []
-        for box, s in zip(regions.proposal_boxes.tensor.numpy(), regions.objectness.numpy(), strict=True):
-            x0, y0, x1, y1 = np.round(box / STRIDE).astype(int)
-            region = np.zeros((CHANNELS, 2, 2))
-            height, width = max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1)
-            for i, j in np.ndindex(2, 2):
-                ys = slice(min(y0 + i * height // 2, 8), min(y0 + -(-(i + 1) * height // 2), 8))
-                xs = slice(min(x0 + j * width // 2, 8), min(x0 + -(-(j + 1) * width // 2), 8))
-                cell = maps[n, :, ys, xs].numpy().reshape(CHANNELS, -1)
-                region[:, i, j] = cell.max(axis=1) if cell.size else 0
-            x = (region * factor(s)).reshape(-1)
-            for layer in ("fc6", "fc7"):
-                x = np.maximum(weights[f"box_head.{layer}.weight"] @ x + weights[f"box_head.{layer}.bias"], 0)
-            rows.append(x)
-        x = np.stack(rows)
+        pooled = roi_pool(maps[n : n + 1], [regions.proposal_boxes.tensor], 2, 1 / STRIDE).flatten(1).numpy()
+        x = pooled * np.array([[factor(s)] for s in regions.objectness.numpy()])
+        for layer in ("fc6", "fc7"):
+            x = np.maximum(x @ weights[f"box_head.{layer}.weight"].T + weights[f"box_head.{layer}.bias"], 0)
         streams = [x @ weights[f"{k}_stream.weight"].T + weights[f"{k}_stream.bias"] for k in ("class", "detection")]
         expected.append((softmax(streams[0], 1) * softmax(streams[1], 0)).sum(axis=0))
     p, y = np.stack(expected), targets.numpy()

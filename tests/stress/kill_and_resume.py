@@ -24,7 +24,8 @@ import torch
 import torch.utils.tensorboard  # imported once instead of in each run
 
 from helpers.forked_runs import WRITING, content_digest, count_writing, die_in_writing, fork, wait_for, wait_or_kill
-from helpers.run_kinds import KINDS, RunKinds, train_arguments
+from helpers.processes import parse_arguments
+from helpers.run_kinds import KINDS, RunKinds
 from mlickd.cli.train_net import run
 from mlickd.engine.writers import METRICS
 
@@ -114,7 +115,8 @@ class Killer:
 
     def _train(self, output: Path, *, resume: bool, workers: int = 0) -> None:
         cfg = self._kinds.config(self._kind, output, "DATALOADER.NUM_WORKERS", workers)
-        run(cfg, train_arguments(cfg, resume))
+        Path(f"{output}.yaml").write_text(cfg.dump())
+        run(cfg, parse_arguments("--config-file", f"{output}.yaml", *["--resume"][: int(resume)]))
 
 
 def finish(process: int, log: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import statistics
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from mlickd.cli.compare import run_comparison
 from mlickd.data import dataset_records, proposals_path
 from mlickd.environment import dataset_root
 from mlickd.errors import InputError
-from mlickd.evaluation import bootstrap_metrics
+from mlickd.evaluation import bootstrap_metrics, multilabel_metrics
+from mlickd.evaluation.intervals import percentile_interval, summarize
 from mlickd.evaluation.score_files import read_scores
 from mlickd.files import file_digest
 from mlickd.runs import find_run
@@ -225,27 +227,16 @@ def test_the_student_is_chosen_on_held_out_images(
 
 
 def resampled_difference(root: Path, folder: str, dataset: str) -> dict:
-    """Return the mean difference of mAP to the baseline over two seeds, with its interval."""
-
-    def precisions(run: Path, drawn: np.ndarray) -> np.ndarray:
-        """Return the mAP for each row of counts, from the precision at each positive of each class."""
-        file = read_scores(str(run / "inference" / dataset / "image_scores.npz"))
-        values = []
-        for scores, positive in zip(file.scores.T, file.targets.T == 1, strict=True):
-            weights, above = drawn * positive, scores[:, None] >= scores
-            with np.errstate(invalid="ignore"):
-                precision = weights @ above / (drawn @ above)
-                values.append(np.nansum(weights * precision, axis=1) / weights.sum(axis=1))
-        return 100 * np.nanmean(values, axis=0)
-
-    count, generator = len(dataset_records(dataset)), np.random.default_rng(0)
-    drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)]
-    pairs = [(root / folder.format(seed), root / f"seed{seed}/baseline") for seed in (1, 2)]
-    # The first row counts each image once.
-    rows = np.array([np.ones(count), *drawn])
-    mean, *resampled = np.mean([precisions(one, rows) - precisions(two, rows) for one, two in pairs], axis=0)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return {"mean": mean, "count": 2, "deviation": None, "low": low, "high": high}
+    """Return the mean difference of mAP to the baseline over two seeds, with its interval over resampled images."""
+    gains, resampled = [], []
+    for seed in (1, 2):
+        runs = (root / name for name in (folder.format(seed), f"seed{seed}/baseline"))
+        files = [read_scores(str(run / "inference" / dataset / "image_scores.npz")) for run in runs]
+        one, two = ((file.scores, file.targets) for file in files)
+        gains.append(multilabel_metrics(*one)["mAP"] - multilabel_metrics(*two)["mAP"])
+        resampled.append(bootstrap_metrics(*one)["mAP"] - bootstrap_metrics(*two)["mAP"])
+    low, high = percentile_interval(100 * np.mean(resampled, axis=0))
+    return {"mean": 100 * np.mean(gains), "count": 2, "deviation": None, "low": low, "high": high}
 
 
 def test_failures_are_in_the_report_and_tried_again(tools: QuickTools) -> None:
@@ -294,9 +285,8 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     assert table["distilled"]["iterations"] == "60 + 340" and table["light"]["iterations"] == "340"
     assert table["distilled"]["ms per image"] == "8.0"
     gains = [values["distilled", seed]["mAP"] - values["baseline", seed]["mAP"] for seed in (1, 2)]
-    half = 12.7062 * statistics.stdev(gains) / 2**0.5  # 97.5% of the t distribution with one degree of freedom
     found = content["differences"]["distilled"]["mAP"]
-    assert (found["mean"], found["high"]) == pytest.approx((np.mean(gains), np.mean(gains) + half), rel=1e-4)
+    assert found == pytest.approx(asdict(summarize(gains)))
     difference = f"{np.mean(gains):+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
     assert [row[1] for row in rows if row[0] == "distilled"][1] == difference
     expected = resampled_difference(comparison.folder, "seed{}/distilled/prediction", "tiny_test")

@@ -64,6 +64,7 @@ def test_a_sound_dataset_is_ok(root: Path, run: Callable[..., Any]) -> None:
     train = report["datasets"]["pets_train"]
     assert report["ok"]
     assert train["classes"] == {"cat": 2, "dog": 2} and train["conditional"] == [[None, 0.5], [0.5, None]]
+    assert train["images_by_number_of_labels"] == {"0": 1, "1": 2, "2": 1}
     for name in ("pets_train", "pets_test"):
         with Image.open(f"output/check/{name}/labels.png") as image:
             assert image.format == "PNG" and np.asarray(image.convert("L")).min() < 100
@@ -116,7 +117,8 @@ def test_unknown_labels_are_not_negatives(root: Path, run: Callable[..., Any]) -
     (root / "pets" / "labels_train.csv").write_text(table)
     result, found = run("pets_train")
     assert result.status == 0 and "cat 2, dog 2" in " ".join(result.out.split()), result.err
-    assert json.loads(Path("report.json").read_text())["datasets"]["pets_train"]["unknown"] == {"cat": 2, "dog": 2}
+    train = json.loads(Path("report.json").read_text())["datasets"]["pets_train"]
+    assert train["unknown"] == {"cat": 2, "dog": 2} and train["conditional"] == 2 * [[None, None]], "no known pair"
     negative, unknown = (text for text in found["note"] if "images without a label" in text)
     assert ": 1: " in negative and ": 2: " in unknown and "unknown" in unknown
 

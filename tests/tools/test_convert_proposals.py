@@ -8,20 +8,15 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mlickd.data import ProposalStore, class_names, dataset_records, proposals_path, write_store
+from helpers.cached_scenes import write_random_boxes
+from mlickd.data import ProposalStore, class_names, proposals_path
 
 
 @pytest.fixture
 def store(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProposalStore:
     (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    generator = np.random.default_rng(0)
-    items = []
-    for record in dataset_records("tiny_test"):
-        low = generator.integers(0, 60, (5, 2))
-        boxes = np.hstack((low, low + generator.integers(1, 60, (5, 2))))
-        items.append((record["image_id"], boxes, np.linspace(1, 0.5, 5)))
-    write_store(tmp_path / "p", items, "m", {}, "d")
+    write_random_boxes(tmp_path / "p", "tiny_test", seed=0, counts=(5, 6))
     return ProposalStore(tmp_path / "p")
 
 
@@ -30,13 +25,14 @@ def write_foreign(store: ProposalStore, kind: str, path: Path) -> None:
     names = [*(Path(image_id).stem for image_id in store), "of_another_split"]
     boxes = [*(store[image_id][0] for image_id in store), np.ones((1, 4)) + (0, 0, 1, 1)]
     scores = [*(store[image_id][1] for image_id in store), np.ones(1)]
+    # (y0, x0, y1, x1); pixels count from 1, and a box includes its last pixel.
     for_matlab = [image_boxes[:, [1, 0, 3, 2]] + (1, 1, 0, 0) for image_boxes in boxes]
     if kind == "detectron2":
         path.write_bytes(pickle.dumps({"indexes": names, "boxes": boxes, "scores": scores}))
     elif kind == "mcg":
-        path.mkdir()
-        for name, image_boxes in zip(names, for_matlab, strict=True):
-            savemat(path / f"{name}.mat", {"boxes": image_boxes})
+        (path / "sub").mkdir(parents=True)
+        for name, image_boxes, image_scores in zip(names, for_matlab, scores, strict=True):
+            savemat(path / "sub" / f"{name}.mat", {"boxes": image_boxes, "scores": image_scores})
     elif kind == "release":
         labels = " ".join("0" for _ in class_names("tiny_test"))
         rows = [np.column_stack((b * (672 / 128), s)).ravel() for b, s in zip(boxes, scores, strict=True)]
@@ -64,5 +60,4 @@ def test_every_format_is_imported(kind: str, store: ProposalStore, tmp_path: Pat
     assert list(read) == list(store) and read.header["method"] == kind
     for image_id in store:
         np.testing.assert_allclose(read[image_id][0], store[image_id][0], atol=1e-4)
-        if kind != "mcg":
-            np.testing.assert_allclose(read[image_id][1], store[image_id][1], atol=1e-6)
+        np.testing.assert_allclose(read[image_id][1], store[image_id][1], atol=1e-6)

@@ -1,7 +1,6 @@
 """Galleries of untrained runs through the command line."""
 
 import json
-import re
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.browser import page_data
 from helpers.untrained_run import write_run_thresholds, write_untrained_run, write_untrained_teacher
 from mlickd.data.catalog import class_names, dataset_records
 
@@ -38,12 +38,6 @@ def visualize(runs: Path, call_tool, monkeypatch: pytest.MonkeyPatch) -> partial
     return partial(call_tool, "visualize")
 
 
-def page_data(folder: Path) -> dict:
-    """Return the data in the page of a gallery."""
-    text = (folder / "index.html").read_text(encoding="utf-8")
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
-
-
 def test_gallery_of_teacher_and_both_students(visualize, tmp_path: Path):
     runs = ["--teacher", "teacher", "--baseline", "baseline", "--distilled", "distilled/prediction"]
     arguments = ["--dataset", "tiny_test", *runs, "--num-images", 3]
@@ -53,7 +47,7 @@ def test_gallery_of_teacher_and_both_students(visualize, tmp_path: Path):
     assert str(output / "index.html") in result.out and str(output / "plots.html") in result.out
     page = (output / "index.html").read_text()
     assert "Baseline: mAP <b>12.3</b>" in page and "Distilled: mAP" not in page
-    data = page_data(output)
+    data = page_data(output / "index.html")
     assert data["thresholds"] == [TUNED, [0.4] * 20], "tuned, and TEST.THRESHOLD"
     assert len(data["photos"]) == 3
     for photo in data["photos"]:
@@ -69,7 +63,7 @@ def test_gallery_of_teacher_and_both_students(visualize, tmp_path: Path):
     assert sorted((output / "figures").iterdir()) == figures
 
     visualize(*arguments, "--output", tmp_path / "other", "--seed", 1, "--threshold", 0.25)
-    other = page_data(tmp_path / "other")
+    other = page_data(tmp_path / "other" / "index.html")
     assert {photo["id"] for photo in other["photos"]} != {photo["id"] for photo in data["photos"]}
     assert other["thresholds"] == [[0.25] * 20] * 2 and not any(map(any, (p["maps"] for p in other["photos"])))
     assert not (tmp_path / "other" / "figures").exists()
@@ -80,7 +74,7 @@ def test_chosen_images_and_photos_outside_of_datasets(visualize, tmp_path: Path)
     ids = [record["image_id"] for record in dataset_records("tiny_test")][4:6]
     distilled = ["--distilled", "distilled/prediction", "--output", output]
     assert visualize("--dataset", "tiny_test", *distilled, "--images", *ids).status == 0
-    data = page_data(output)
+    data = page_data(output / "index.html")
     assert [photo["id"] for photo in data["photos"]] == ids and {photo["regions"] for photo in data["photos"]} == {None}
     assert data["students"] == ["Distilled"] and list(data["outcomes"]) == ["right", "wrong"]
     for name in ("mine.png", "curves.png"):
@@ -93,7 +87,7 @@ def test_chosen_images_and_photos_outside_of_datasets(visualize, tmp_path: Path)
         (photos / name).write_bytes(Path(record["file_name"]).read_bytes())
     (photos / "sub/phone.heic").touch()
     assert visualize(*distilled, "--photos", photos / "*.jpg", photos / "sub", "--figures").status == 1
-    data = page_data(output)
+    data = page_data(output / "index.html")
     assert data["classes"] == class_names("tiny_test") and data["outcomes"] == {}
     assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "b.jpg"]
     assert all(photo["labels"] is None for photo in data["photos"]) and "mAP" not in (output / "index.html").read_text()

@@ -11,9 +11,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
-from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.records import label_targets
-from mlickd.evaluation import MultiLabelEvaluator
+from helpers.quick_tools import write_random_results
+from mlickd.data.catalog import class_names
 from mlickd.visualization.image_results import ImageResult
 from mlickd.visualization.run_plots import write_run_plots
 
@@ -22,16 +21,9 @@ from mlickd.visualization.run_plots import write_run_plots
 def evaluated(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write runs with metrics, and with scores and reports of the real evaluator."""
     root = tmp_path_factory.mktemp("runs")
-    records = dataset_records("tiny_test")
-    targets = label_targets(records, len(class_names("tiny_test")))
-    noise = np.random.default_rng(0).random(targets.shape)
     lines = "".join(f'{{"iteration": {number}, "total_loss": {3.0 - number / 40}}}\n' for number in (19, 39))
     for name, skill in (("teacher", 0.8), ("baseline", 0.3), ("distilled/prediction", 1.0)):
-        folder = root / name / "inference" / "tiny_test"
-        evaluator = MultiLabelEvaluator("tiny_test", output_dir=str(folder))
-        scores = torch.tensor(skill * (targets == 1) + (1 - skill) * noise, dtype=torch.float32)
-        evaluator.process(records, [{"image_scores": vector} for vector in scores])
-        evaluator.evaluate()
+        write_random_results(root / name, "tiny_test", skill)
         (root / name / "metrics.json").write_text(lines)
     (root / "distilled/feature").mkdir()
     (root / "distilled/feature/metrics.json").write_text(lines)

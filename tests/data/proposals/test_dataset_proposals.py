@@ -4,7 +4,6 @@ import itertools
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -32,15 +31,11 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_store_has_the_proposals_of_each_image(records: list[dict], tmp_path: Path) -> None:
+def test_a_store_has_all_images_and_parameters(records: list[dict], tmp_path: Path) -> None:
     store = generate_proposals(records, "edge_boxes", QUICK, tmp_path / "new" / "p", workers=0)
     store.check(records)
     assert list(store) == [record["image_id"] for record in records]
     assert len(content(store.path)) == 3
-    image = np.asarray(Image.open(records[3]["file_name"]))
-    boxes, scores = propose(image, "edge_boxes", QUICK, image_format="RGB")
-    np.testing.assert_array_equal(store[records[3]["image_id"]][0], boxes)
-    np.testing.assert_array_equal(store[records[3]["image_id"]][1], scores)
     assert (store.header["parameters"]["longer_side"], store.header["parameters"]["max_proposals"]) == (80, 500)
     without_sizes = [{key: record[key] for key in ("file_name", "image_id")} for record in records[:2]]
     generate_proposals(without_sizes, "edge_boxes", QUICK, tmp_path / "q", workers=0).check(records[:2])

@@ -16,7 +16,6 @@ from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, View, dataset_records, propose, write_store
 from mlickd.data.build import build_proposer, build_test_mapper
 from mlickd.data.proposals.dataset_proposals import generate_proposals
-from mlickd.data.proposals.edges import gradient_edges
 from mlickd.data.proposals.image_proposals import complete_parameters
 from mlickd.data.proposals.proposal_methods import PROPOSAL_METHODS, sliding
 from mlickd.errors import InputError
@@ -139,22 +138,6 @@ def test_an_array_that_is_not_an_image_is_refused() -> None:
     for shape, dtype, image_format in (((5, 5), "u1", "BGR"), ((5, 5, 3), "f4", "BGR"), ((5, 5, 3), "u1", "L")):
         with pytest.raises(InputError, match="propose: "):
             propose(np.zeros(shape, dtype), image_format=image_format)
-
-
-@pytest.mark.parametrize("angle", [0, 30, 90, 150])
-def test_edges_lie_on_the_boundary_and_point_across_it(angle: int) -> None:
-    y, x = np.mgrid[-50:51, -50:51]
-    normal = np.radians(angle)
-    distance = x * np.cos(normal) + y * np.sin(normal)
-    image = np.repeat(np.where(distance > 0.1, 200, 60)[..., None], 3, axis=2).astype(np.uint8)
-    edges, orientation = gradient_edges(image, smoothing=2.0, neighborhood=41, strength=0.4)
-    assert edges.shape == orientation.shape == image.shape[:2] and edges.dtype == orientation.dtype == np.float32
-    assert 0 <= edges.min() and edges.max() <= 1 and 0 <= orientation.min() and orientation.max() < np.pi
-    strong = (edges > 0.2) & (np.hypot(x, y) < 35)
-    assert np.abs(distance[strong]).max() <= 2
-    assert 60 <= strong.sum() <= 200  # the line is 70 pixels long, and thin
-    difference = np.angle(np.exp(2j * (orientation[strong] - normal))) / 2
-    assert np.abs(difference).max() < np.radians(8)
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.floats(0, 0.8), st.floats(0.2, 1))

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mlickd.data.proposals import store as store_module
-from mlickd.data.proposals.store import ProposalStore, sort_proposals, write_store
+from mlickd.data.proposals.store import ProposalStore, write_store
 from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, write_shard
 
 BOXES = np.array([[0, 0, 10, 10], [5, 5, 20.5, 30], [1, 2, 3, 4]], dtype=np.float32)
 SCORES = np.array([0.2, 0.9, 0.2], dtype=np.float32)
-FIRST, SECOND = "00000-of-00002.safetensors", "00001-of-00002.safetensors"
+SECOND = "00001-of-00002.safetensors"
 
 finite = st.floats(-1e6, 1e6, width=32)
 images = st.dictionaries(
@@ -63,12 +64,6 @@ def test_a_store_returns_the_written_proposals(tmp_path_factory: pytest.TempPath
         store["not there"]
 
 
-def test_sorting_keeps_the_order_of_equal_scores_and_drops_repeated_boxes() -> None:
-    boxes, scores = sort_proposals(BOXES[[0, 1, 2, 1]], np.array([0.2, 0.5, 0.2, 0.9]))
-    np.testing.assert_array_equal(boxes, BOXES[[1, 0, 2]])
-    np.testing.assert_array_equal(scores, np.array([0.9, 0.2, 0.2], dtype=np.float32))
-
-
 def test_digest_depends_only_on_ids_boxes_and_scores(tmp_path: Path) -> None:
     digest = write(tmp_path / "a", BOXES, BOXES, BOXES).digest
     assert write(tmp_path / "b", BOXES, BOXES, BOXES, method="other").digest == digest
@@ -103,6 +98,14 @@ def test_a_replaced_shard_is_not_read(tmp_path: Path) -> None:
     write(tmp_path, BOXES[:1], BOXES)
     with pytest.raises(InputError, match="00000-of-00001.safetensors"):
         store[0]
+
+
+def test_shards_of_two_layouts_are_refused(tmp_path: Path) -> None:
+    for name, count in (("a", 3), ("b", 5)):
+        write(tmp_path / name, *[BOXES] * count)
+    shutil.copytree(tmp_path / "b", tmp_path / "a", dirs_exist_ok=True)
+    with pytest.raises(InputError, match="2 files, 3 files"):
+        ProposalStore(tmp_path / "a")
 
 
 def change(path: Path, **changes: object) -> None:
