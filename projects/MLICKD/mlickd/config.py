@@ -193,8 +193,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # The regions that are transferred (R'_n for image n), and their weights s'.
     cfg.KD.REGIONS = CfgNode()
-    # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1). It is
-    # divided by the largest weight of the image.
+    # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness, 0 if negative) or
+    # `uniform` (1). It is divided by the largest weight of the selected regions.
     cfg.KD.REGIONS.WEIGHT = "teacher"
     # IoU threshold of non-maximum suppression by weight, before the best regions are selected. 1.0: no suppression.
     cfg.KD.REGIONS.NMS_THRESH = 0.5

@@ -169,8 +169,8 @@ def select_regions(
         boxes: (R, 4) XYXY.
         region_scores: (R, C) scores of the teacher.
         objectness: (R,) scores of the proposals.
-        weight: s' is ``teacher`` (the largest class score of the region), ``proposal`` (objectness) or ``uniform``,
-            divided by its largest value among the selected regions.
+        weight: s' is ``teacher`` (the largest class score of the region), ``proposal`` (objectness, 0 if negative) or
+            ``uniform``, divided by its largest value among the selected regions.
         nms_thresh: IoU above which the region with the smaller s' is dropped; 1 keeps all regions.
         top_k: number of regions with the largest s' to keep; 0 keeps all.
 
@@ -187,7 +187,7 @@ def select_regions(
         keep = weights.argsort(descending=True, stable=True)
     if top_k > 0:
         keep = keep[:top_k]
-    return keep, _normalize(weights[keep])
+    return keep, _normalize(weights[keep].clamp(min=0))
 
 
 def _normalize(weights: torch.Tensor) -> torch.Tensor:
