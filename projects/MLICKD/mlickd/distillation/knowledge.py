@@ -87,10 +87,8 @@ class TeacherOutputs:
         part = replace(self, class_logits=self.class_logits[in_view], detection_logits=self.detection_logits[in_view])
         if self.selected is None:
             return part
-        position = torch.full((len(self.class_logits),), -1, device=in_view.device)
-        position[in_view] = torch.arange(len(in_view), device=in_view.device)
-        kept = (position[self.selected] >= 0).nonzero(as_tuple=True)[0]
-        part.selected = position[self.selected[kept]]
+        kept = torch.isin(self.selected, in_view)
+        part.selected = torch.searchsorted(in_view, self.selected[kept])
         part.region_weights = self.region_weights[kept]
         if weights_from_scores:
             # The softmax of the detection stream runs over the regions in view only.
