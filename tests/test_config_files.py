@@ -64,6 +64,7 @@ def test_a_hostile_file_is_refused(read: str, place: str, tmp_path: Path) -> Non
     [
         ("SOLVER:\n  BASE_LRR: 0.1\n", r"SOLVER.BASE_LRR.* SOLVER.BASE_LR\?"),
         ("SOLVER:\n  BASE_LR: fast\n", "SOLVER.BASE_LR fast .*str.*float.*0.001"),
+        ("DATASETS:\n  TRAIN: pets\n", r"DATASETS.TRAIN pets .*tuple.*\('pets',\)"),
         (f"SEED: {'x' * 5_000}\n", "SEED x{60} "),
         ("SOLVER: 5\n", "SOLVER"),
         ("SOLVER: [1\n", r"config\.yaml, line 2"),

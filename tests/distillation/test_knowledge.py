@@ -13,7 +13,7 @@ from mlickd.modeling.roi_heads import region_scores
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40], [5, 5, 30, 30]])
 SCORES = torch.tensor([[0.1, 0.4], [0.05, 0.3], [0.2, 0.0], [0.01, 0.02]])
-OBJECTNESS = torch.tensor([0.1, 0.9, 0.3, 0.2])
+OBJECTNESS = torch.tensor([-0.1, 0.9, 0.3, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ OBJECTNESS = torch.tensor([0.1, 0.9, 0.3, 0.2])
         ({"weight": "teacher"}, [0, 2, 3], [1.0, 0.5, 0.05]),
         ({"weight": "proposal"}, [1, 2, 3], [1.0, 0.3 / 0.9, 0.2 / 0.9]),
         ({"weight": "proposal", "top_k": 1}, [1], [1.0]),
-        ({"weight": "proposal", "nms_thresh": 1.0, "top_k": 0}, [1, 2, 3, 0], [1.0, 0.3 / 0.9, 0.2 / 0.9, 0.1 / 0.9]),
+        ({"weight": "proposal", "nms_thresh": 1.0, "top_k": 0}, [1, 2, 3, 0], [1.0, 0.3 / 0.9, 0.2 / 0.9, 0.0]),
         ({"weight": "uniform", "nms_thresh": 1.0}, [0, 1, 2, 3], [1.0, 1.0, 1.0, 1.0]),
     ],
 )

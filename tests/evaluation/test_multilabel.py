@@ -22,8 +22,13 @@ TARGETS = np.array([[1, 0, 1, 0], [0, 1, 0, 0], [-1, 0, 0, 0], [1, -1, 0, 0]])
 SCORES = np.random.default_rng(0).random((4, 4), dtype=np.float32)
 
 
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlickd.data.catalog.class_names", lambda name: CLASSES)
+
+
 def evaluator(**options) -> MultiLabelEvaluator:
-    return MultiLabelEvaluator("pets_test", **({"records": RECORDS, "class_names": CLASSES} | options))
+    return MultiLabelEvaluator("pets_test", records=RECORDS, **options)
 
 
 def score(evaluator, images=range(4), scores=SCORES):

@@ -10,8 +10,8 @@ def add_mlickd_config(cfg: CfgNode) -> None:
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
     ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``
     (biases of the last layers have both ``BIAS_LR_FACTOR`` and ``LAST_LAYER_LR_FACTOR``), ``TEST``,
-    ``DATALOADER.NUM_WORKERS``, ``SEED``, ``CUDNN_BENCHMARK``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads
-    and distillers of this project are registered.
+    ``DATALOADER.NUM_WORKERS``, ``SEED``, ``CUDNN_BENCHMARK``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Also registers the
+    models, backbones, heads and distillers of this project.
     """
     from mlickd import registration  # noqa: F401
 
@@ -193,8 +193,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # The regions that are transferred (R'_n for image n), and their weights s'.
     cfg.KD.REGIONS = CfgNode()
-    # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1). It is
-    # divided by the largest weight of the image.
+    # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness, 0 if negative) or
+    # `uniform` (1). It is divided by the largest weight of the selected regions.
     cfg.KD.REGIONS.WEIGHT = "teacher"
     # IoU threshold of non-maximum suppression by weight, before the best regions are selected. 1.0: no suppression.
     cfg.KD.REGIONS.NMS_THRESH = 0.5

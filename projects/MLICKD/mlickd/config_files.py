@@ -158,6 +158,8 @@ def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
         key, value, found, expected, default = wrong.group("key", "value", "found", "expected", "default")
         if expected.endswith("CfgNode"):
             return f"{key} is a section; give its keys, such as those of mlickd/config.py"
+        if default == "()":
+            default = f"({value!r},)" if found == "str" else f"({value},)"
         return f"{key} {value:.60} is of type {found}; the type must be {expected}, such as {default:.60}"
     return f"{message}; correct it"
 

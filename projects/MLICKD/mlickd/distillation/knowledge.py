@@ -87,10 +87,8 @@ class TeacherOutputs:
         part = replace(self, class_logits=self.class_logits[in_view], detection_logits=self.detection_logits[in_view])
         if self.selected is None:
             return part
-        position = torch.full((len(self.class_logits),), -1, device=in_view.device)
-        position[in_view] = torch.arange(len(in_view), device=in_view.device)
-        kept = (position[self.selected] >= 0).nonzero(as_tuple=True)[0]
-        part.selected = position[self.selected[kept]]
+        kept = torch.isin(self.selected, in_view)
+        part.selected = torch.searchsorted(in_view, self.selected[kept])
         part.region_weights = self.region_weights[kept]
         if weights_from_scores:
             # The softmax of the detection stream runs over the regions in view only.
@@ -169,8 +167,8 @@ def select_regions(
         boxes: (R, 4) XYXY.
         region_scores: (R, C) scores of the teacher.
         objectness: (R,) scores of the proposals.
-        weight: s' is ``teacher`` (the largest class score of the region), ``proposal`` (objectness) or ``uniform``,
-            divided by its largest value among the selected regions.
+        weight: s' is ``teacher`` (the largest class score of the region), ``proposal`` (objectness, 0 if negative) or
+            ``uniform``, divided by its largest value among the selected regions.
         nms_thresh: IoU above which the region with the smaller s' is dropped; 1 keeps all regions.
         top_k: number of regions with the largest s' to keep; 0 keeps all.
 
@@ -187,7 +185,7 @@ def select_regions(
         keep = weights.argsort(descending=True, stable=True)
     if top_k > 0:
         keep = keep[:top_k]
-    return keep, _normalize(weights[keep])
+    return keep, _normalize(weights[keep].clamp(min=0))
 
 
 def _normalize(weights: torch.Tensor) -> torch.Tensor:

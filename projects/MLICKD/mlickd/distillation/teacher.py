@@ -92,9 +92,9 @@ class FrozenTeacher:
             return [rows[output.selected] for rows, output in pairs]
 
         scores = self.model.roi_heads.detection_scores(predictions)
-        for output, regions, image_scores in zip(outputs, proposals, scores, strict=True):
+        for output, regions, region_scores in zip(outputs, proposals, scores, strict=True):
             output.selected, output.region_weights = select_regions(
-                regions.proposal_boxes.tensor, image_scores, regions.objectness, **self.rule
+                regions.proposal_boxes.tensor, region_scores, regions.objectness, **self.rule
             )
         boxes = [p.proposal_boxes[output.selected] for p, output in zip(proposals, outputs, strict=True)]
         for layer, stride in self.strides.items():

@@ -8,31 +8,24 @@ def prediction_prefixes(topk: int) -> tuple[str, str, str]:
     return "", f"top{topk}/", f"top{topk}_thresholded/"
 
 
-def predict_labels(
-    scores: np.ndarray, known: np.ndarray, threshold: float | np.ndarray, topk: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the predictions by threshold, by top-k, and by both.
+def count_predictions(
+    scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray, topk: int
+) -> np.ndarray:
+    """Count the true positives and the predictions of each class, by threshold, by top-k, and by both.
 
     Args:
         scores: (N, C) probabilities.
-        known: (N, C) booleans; an entry that is not known is never predicted and does not take a top-k place.
+        known, positive: (N, C) booleans; an entry that is not known is never predicted and takes no top-k place.
         threshold: one for all classes, or (C,).
         topk: number of classes predicted per image.
 
     Returns:
-        Three (N, C) arrays in 0..1. They have fractions if classes tie for the last top-k places and share them.
+        (3, 2, C); fractions count if classes tie for the last top-k places and share them.
     """
     # Compare in the precision of the scores, because 0.7 in single precision is below 0.7 in double precision.
     above_threshold = known & (scores >= np.asarray(threshold, dtype=scores.dtype))
     in_topk = _topk_fractions(scores, known, topk)
-    return above_threshold, in_topk, in_topk * above_threshold
-
-
-def count_predictions(
-    scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray, topk: int
-) -> np.ndarray:
-    """Return (3, 2, C) counts: true positives and predictions of each class by each rule of :func:`predict_labels`."""
-    rules = predict_labels(scores, known, threshold, topk)
+    rules = above_threshold, in_topk, in_topk * above_threshold
     return np.array([[(rule * positive).sum(axis=0), rule.sum(axis=0)] for rule in rules], dtype=np.float64)
 
 

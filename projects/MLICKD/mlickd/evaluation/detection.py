@@ -4,7 +4,6 @@ import logging
 from collections import OrderedDict, defaultdict
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import inference_on_dataset
@@ -13,7 +12,6 @@ from tabulate import tabulate
 from torch import nn
 
 from mlickd.data import build_test_loader, dataset_records
-from mlickd.errors import InputError
 
 from .detection_metrics import (
     COCO_MAX_DETECTIONS,
@@ -36,13 +34,14 @@ class WeakDetectionEvaluator(RecordEvaluator):
     ``detection_results.json``. On a dataset without boxes it does nothing.
     """
 
-    def __init__(self, dataset_name: str, **options):
+    def __init__(self, dataset_name: str, *, records: list[dict] | None = None, **options):
         """
         Args:
             dataset_name: registered dataset. If its metadata has the ``year`` 2007, VOC_AP uses the rule "voc07".
+            records: standard dataset dicts; by default the records of ``dataset_name``.
             options: see :class:`RecordEvaluator`.
         """
-        super().__init__(dataset_name, **options)
+        super().__init__(dataset_name, records=dataset_records(dataset_name) if records is None else records, **options)
         self.voc_ap = "voc07" if MetadataCatalog.get(dataset_name).get("year") == 2007 else "voc12"
         self.boxed_records = [record for record in self.records if "annotations" in record]
         self.box_classes = sorted({a["category_id"] for record in self.boxed_records for a in record["annotations"]})
@@ -50,18 +49,12 @@ class WeakDetectionEvaluator(RecordEvaluator):
             logger.info(f"{dataset_name} has no boxes: detection is not evaluated")
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep the ``instances`` of a batch, with boxes in pixels of the original images.
-
-        Raises:
-            InputError: a box or a score is not finite.
-        """
+        """Keep the ``instances`` of a batch, with boxes in pixels of the original images."""
         if not self.box_classes:
             return
         for record, output in zip(inputs, outputs, strict=True):
             instances = output["instances"].to("cpu")
             boxes, scores = (x.detach().double().numpy() for x in (instances.pred_boxes.tensor, instances.scores))
-            if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-                raise InputError(f"image '{record['image_id']}': detection is not finite; look for NaN in the weights")
             labels = instances.pred_classes.numpy()
             kept = np.isin(labels, self.box_classes)
             self.add(record["image_id"], (boxes[kept], scores[kept], labels[kept]))
@@ -163,10 +156,8 @@ class TrainingCorLoc:
         """Return ``{"CorLoc": {dataset: percent}}`` of a teacher; empty without boxes and outside the main process."""
         percent = {}
         for name, records in self.samples.items():
-            # A loader draws from PyTorch's generator. This must not change the later random numbers of training.
-            with torch.random.fork_rng(devices=[]):
-                loader = build_test_loader(self.cfg, name, records)
-                results = inference_on_dataset(model, loader, WeakDetectionEvaluator(name, records=records))
+            loader = build_test_loader(self.cfg, name, records)
+            results = inference_on_dataset(model, loader, WeakDetectionEvaluator(name, records=records))
             if results:
                 percent[name] = results["detection"]["CorLoc"]
         return {"CorLoc": percent} if percent else {}

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_iou
 
-from .ranking import area_under_curve, ranking_curve
+from .ranking import ranking_curve
 
 # Detections of one class by image: boxes (D, 4) and scores (D,).
 Detections = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
@@ -58,8 +58,7 @@ def voc_detection_average_precision(detections: Detections, ground_truth: Ground
         scores.append(image_scores[order][is_counted])
         correct.append((hit & first)[is_counted])
     scores, correct = np.concatenate(scores), np.concatenate(correct)
-    curve = ranking_curve(scores, np.ones(len(scores), dtype=bool), correct)
-    return float(area_under_curve(curve.true_positives, curve.predicted, positives, ap))
+    return ranking_curve(scores, np.ones(len(scores), dtype=bool), correct).average_precision(ap, positives)
 
 
 def corloc(detections: Detections, ground_truth: GroundTruth) -> float:

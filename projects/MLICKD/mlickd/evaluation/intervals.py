@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from .counting import mean_over_classes
 from .metrics import check_protocol, checked_scores, multilabel_metrics
-from .ranking import class_curves
+from .ranking import class_average_precisions
 
 CONFIDENCE = 0.95
 
@@ -57,8 +57,7 @@ def bootstrap_metrics(
         drawn = generator.integers(len(scores), size=len(scores))
         arrays = scores[drawn], targets[drawn]
         if only_ap:
-            curves = class_curves(arrays[0], arrays[1] != -1, arrays[1] == 1)
-            per_class = np.array([curve.average_precision(ap) for curve in curves])
+            per_class = np.array(class_average_precisions(arrays[0], arrays[1] != -1, arrays[1] == 1, ap))
             metrics.append({"mAP": float(mean_over_classes(~np.isnan(per_class), per_class)), "AP": per_class})
         else:
             metrics.append(multilabel_metrics(*arrays, threshold=threshold, topk=topk, ap=ap))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .counting import count_predictions, mean_over_classes, precision_recall, prediction_prefixes
-from .ranking import AVERAGE_PRECISION_RULES, class_curves
+from .ranking import AVERAGE_PRECISION_RULES, class_average_precisions
 
 # Metrics in the tables of the paper.
 TABLE_METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
@@ -80,7 +80,7 @@ def multilabel_metrics(
     known, positive = targets != -1, targets == 1
     positives = np.count_nonzero(positive, axis=0)
     counted_classes = positives > 0
-    per_class = [curve.average_precision(ap) for curve in class_curves(scores, known, positive)]
+    per_class = class_average_precisions(scores, known, positive, ap)
     metrics: dict = {"mAP": float(mean_over_classes(counted_classes, np.array(per_class)))}
     counts = count_predictions(scores, known, positive, thresholds, topk)
     for prefix, (true_positives, predicted) in zip(prediction_prefixes(topk), counts, strict=True):

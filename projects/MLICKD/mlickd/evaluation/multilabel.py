@@ -18,7 +18,7 @@ from mlickd.files import write_json
 
 from .counting import prediction_prefixes
 from .metrics import multilabel_metrics
-from .score_files import SCORES_FILE, write_scores
+from .score_files import REPORT_FILE, SCORES_FILE, write_scores
 
 logger = logging.getLogger(__name__)
 
@@ -33,25 +33,17 @@ class RecordEvaluator(DatasetEvaluator):
     prediction of each ``image_id`` and requires a prediction for every record.
     """
 
-    def __init__(
-        self,
-        dataset_name: str,
-        *,
-        output_dir: str | None = None,
-        records: list[dict] | None = None,
-        class_names: list[str] | None = None,
-    ):
+    def __init__(self, dataset_name: str, *, output_dir: str | None = None, records: list[dict] | None = None):
         """
         Args:
             dataset_name: registered dataset, recorded in the reports.
             output_dir: folder of the reports; None writes no reports.
-            records: standard dataset dicts; by default the records of ``dataset_name``.
-            class_names: names of the C classes; by default the classes of ``dataset_name``.
+            records: standard dataset dicts; by default the records of ``dataset_name``, without boxes.
         """
         self.dataset_name = dataset_name
         self.output_dir = output_dir
-        self.records = list(catalog.dataset_records(dataset_name) if records is None else records)
-        self.class_names = list(catalog.class_names(dataset_name) if class_names is None else class_names)
+        self.records = catalog.dataset_records(dataset_name, boxes=False) if records is None else records
+        self.class_names = catalog.class_names(dataset_name)
         self.image_ids = [str(record["image_id"]) for record in self.records]
         self.reset()
 
@@ -153,7 +145,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             per_class = {name: {"AP": 100.0 * ap, "positives": count} for name, ap, count in rows}
             counts = {key: value for key, value in metrics.items() if isinstance(value, int)}
             details = {"counts": counts, "protocol": metrics["protocol"], **self.provenance}
-            self.write_report("multilabel_results.json", results, per_class, **details)
+            self.write_report(REPORT_FILE, results, per_class, **details)
         self._log(metrics, results)
         return OrderedDict(multilabel=results)
 

@@ -30,9 +30,24 @@ class RankingCurve:
         """(T,) integers, numbers of positives with at least this score."""
         return np.cumsum(self.positives)
 
-    def average_precision(self, ap: str = "ranking") -> float:
-        """Return the AP in 0..1 by a rule of AVERAGE_PRECISION_RULES, NaN without a positive."""
-        return float(area_under_curve(self.true_positives, self.predicted, self.positives.sum(), ap))
+    def average_precision(self, ap: str = "ranking", total: int | None = None) -> float:
+        """Return the AP in 0..1 by a rule of AVERAGE_PRECISION_RULES, NaN without a positive.
+
+        ``total`` is the number of all positives, if the ranking lacks some, such as missed objects.
+        """
+        total = self.positives.sum() if total is None else total
+        if total == 0:
+            return float("nan")
+        precision = self.true_positives / self.predicted
+        if ap != "ranking":
+            # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: the best precision at this
+            # recall or a higher recall.
+            precision = np.maximum.accumulate(precision[::-1])[::-1]
+        if ap == "voc07":
+            # Recall >= level / 10 in integers: in floating point, recall 3/10 is below 3 * 0.1.
+            reached = [np.count_nonzero(10 * self.true_positives < level * total) for level in range(11)]
+            return float(np.append(precision, 0.0)[reached].mean())
+        return float((self.positives * precision).sum() / total)
 
     def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (T,) precision and (T,) ascending recall in 0..1."""
@@ -60,36 +75,7 @@ def micro_curve(scores: np.ndarray, targets: np.ndarray) -> RankingCurve:
     return ranking_curve(scores.ravel(), targets.ravel() != -1, targets.ravel() == 1)
 
 
-def class_curves(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> list[RankingCurve]:
-    """Compute the curves of C classes from (N, C) arrays; see :func:`ranking_curve`."""
+def class_average_precisions(scores: np.ndarray, known: np.ndarray, positive: np.ndarray, ap: str) -> list[float]:
+    """Compute the AP of C classes from (N, C) arrays; see :func:`ranking_curve`."""
     by_class = (np.ascontiguousarray(array.T) for array in (scores, known, positive))
-    return [ranking_curve(*columns) for columns in zip(*by_class, strict=True)]
-
-
-def area_under_curve(
-    true_positives: np.ndarray, predicted: np.ndarray, positives: int | np.ndarray, ap: str
-) -> np.ndarray:
-    """Compute AP from cumulative counts at the T distinct thresholds of a ranking.
-
-    Args:
-        true_positives: (T, ...) integers, true positives at or above each threshold, highest threshold first.
-        predicted: (T, ...) integers, all predictions at or above each threshold.
-        positives: (...) number of all positives, including positives below every threshold.
-        ap: a key of AVERAGE_PRECISION_RULES.
-
-    Returns:
-        (...) AP in 0..1, NaN without a positive.
-    """
-    precision = true_positives / np.maximum(predicted, 1)
-    if ap != "ranking":
-        # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: the best precision at this recall
-        # or a higher recall.
-        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    if ap == "voc07":
-        # Recall >= level / 10 in integers: in floating point, recall 3/10 is below 3 * 0.1.
-        reached = np.array([(10 * true_positives < level * positives).sum(axis=0) for level in range(11)])
-        with_zero = np.concatenate([precision, np.zeros((1, *precision.shape[1:]))])
-        area = np.take_along_axis(with_zero, reached, axis=0).mean(axis=0)
-    else:
-        area = (np.diff(true_positives, axis=0, prepend=0) * precision).sum(axis=0) / np.maximum(positives, 1)
-    return np.where(positives > 0, area, np.nan)
+    return [ranking_curve(*columns).average_precision(ap) for columns in zip(*by_class, strict=True)]

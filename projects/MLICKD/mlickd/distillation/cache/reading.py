@@ -78,7 +78,6 @@ class DatasetCache:
     """The teacher's outputs for all images of a dataset.
 
     Attributes:
-        folder: folder of the shards.
         shards: the shards, in the order of the image ids as text.
         settings: settings that the cache was made with.
     """
@@ -87,11 +86,8 @@ class DatasetCache:
         """Open the cache of a dataset; see :class:`CachedKnowledge` for the arguments and errors."""
         records = dataset_records(dataset, boxes=False)
         expected = cache_settings(cfg, teacher_cfg, dataset, records, request)
-        self.folder = Path(cfg.KD.CACHE) / dataset
-        self.shards = [
-            Shard(path, "delete this file, and give `mlickd cache-knowledge` again")
-            for path in find_shards(self.folder, _REMEDY)
-        ]
+        paths = find_shards(Path(cfg.KD.CACHE) / dataset, _REMEDY)
+        self.shards = [Shard(path, "delete this file, and give `mlickd cache-knowledge` again") for path in paths]
         ids = sorted(str(record["image_id"]) for record in records)
         for index, shard in enumerate(self.shards):
             metadata = shard.read_metadata()

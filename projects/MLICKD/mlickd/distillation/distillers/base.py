@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,13 +20,13 @@ FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
 FEATURE_DISTILLER_REGISTRY.__doc__ = """
 Distillers of feature maps, for stage 1, or for stage 2 in addition to the labels. They are built by
 ``obj(cfg, student, teacher_cfg)``, with the student's model and the teacher's configuration. The result is a module
-called like a :class:`FeatureDistiller`.
+with the call signature of :class:`FeatureDistiller`.
 """
 
 PREDICTION_DISTILLER_REGISTRY = Registry("PREDICTION_DISTILLER")
 PREDICTION_DISTILLER_REGISTRY.__doc__ = """
-Distillers of image scores, for stage 2. They are built by ``obj(cfg)``. The result is a module called like a
-:class:`PredictionDistiller`. The model adds the label loss.
+Distillers of image scores, for stage 2. They are built by ``obj(cfg)``. The result is a module with the call
+signature of :class:`PredictionDistiller`. The model adds the label loss.
 """
 
 
@@ -47,15 +47,6 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
             f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: write each entry as '<teacher layer>:<student layer>'"
         )
     return pairs
-
-
-def check_layers(names: Iterable[str], shapes: dict[str, ShapeSpec], owner: str) -> None:
-    """Raise InputError if the backbone of the owner, ``teacher`` or ``student``, does not return one of the maps."""
-    for name in names:
-        if name not in shapes:
-            raise InputError(
-                f"KD.FEATURE.LAYERS: the {owner}'s backbone does not return {name!r}; name one of {', '.join(shapes)}"
-            )
 
 
 class FeatureDistiller(nn.Module, ABC):
@@ -82,8 +73,11 @@ class FeatureDistiller(nn.Module, ABC):
     ):
         """Select the shapes of ``pairs`` from the shapes of all maps of the backbones."""
         super().__init__()
-        check_layers([teacher for teacher, _ in pairs], teacher_shapes, "teacher")
-        check_layers([student for _, student in pairs], student_shapes, "student")
+        for pair in pairs:
+            for owner, name, shapes in zip(("teacher", "student"), pair, (teacher_shapes, student_shapes), strict=True):
+                if name not in shapes:
+                    found = f"the {owner}'s backbone does not return {name!r}; name one of {', '.join(shapes)}"
+                    raise InputError(f"KD.FEATURE.LAYERS: {found}")
         self.pairs = list(pairs)
         self.shapes = [(teacher_shapes[t], student_shapes[s]) for t, s in pairs]
         self.loss_weight = loss_weight

@@ -46,14 +46,14 @@ class SoftLabelDistiller(PredictionDistiller):
     """
 
     @configurable
-    def __init__(self, *, loss: str = "l2", student_temperature: float = 1.0, loss_weight: float = 1.0):
+    def __init__(self, *, loss: str = "l2", student_temperature: float = 1.0, **base_arguments):
         """
         Args:
             loss: ``l2`` or ``bce``.
             student_temperature: divisor of the student's logits.
-            loss_weight: lambda of the paper.
+            base_arguments: arguments of :class:`PredictionDistiller`.
         """
-        super().__init__(loss_weight=loss_weight)
+        super().__init__(**base_arguments)
         self.loss = loss
         self.student_temperature = student_temperature
 
@@ -80,13 +80,13 @@ class HintonDistiller(PredictionDistiller):
     """
 
     @configurable
-    def __init__(self, *, temperature: float = 2.0, loss_weight: float = 1.0):
+    def __init__(self, *, temperature: float = 2.0, **base_arguments):
         """
         Args:
             temperature: T for teacher and student.
-            loss_weight: weight of the loss.
+            base_arguments: arguments of :class:`PredictionDistiller`.
         """
-        super().__init__(loss_weight=loss_weight)
+        super().__init__(**base_arguments)
         self.temperature = temperature
 
     @classmethod

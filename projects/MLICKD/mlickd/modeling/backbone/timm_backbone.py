@@ -38,7 +38,7 @@ class TimmBackbone(Backbone):
 
         super().__init__()
         try:
-            self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+            self.model = timm.create_model(name, pretrained=pretrained, num_classes=0)
         except Exception as error:  # damaged weights can raise any error
             if pretrained and timm.is_model(name):
                 raise InputError(
@@ -75,7 +75,7 @@ class TimmBackbone(Backbone):
             for part in ("conv_head", "norm_head", "pre_logits") if between else ():
                 if hasattr(self.model, part):
                     setattr(self.model, part, nn.Identity())
-            if isinstance(getattr(self.model, "head", None), timm.layers.NormMlpClassifierHead):
+            if hasattr(getattr(self.model, "head", None), "reset"):  # timm's class for the pooling and later layers
                 self.model.head = nn.Identity()
         # On a CPU, depthwise convolutions are 1.2 to 1.3 times faster in this layout. (VGG's convolutions are slower.)
         self.model.to(memory_format=torch.channels_last)
@@ -100,7 +100,7 @@ class TimmBackbone(Backbone):
 
     def _channels_first(self, final: torch.Tensor) -> torch.Tensor:
         # timm converts intermediate maps to the requested layout, but not the final map.
-        if final.dim() != 4:
+        if getattr(final, "ndim", 0) != 4:  # CoaT returns a list
             raise InputError("MODEL.TIMM.OUT_FEATURES final: the network ends with tokens; choose a stage<k> instead")
         return final.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else final
 
