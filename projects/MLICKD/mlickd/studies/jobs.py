@@ -227,7 +227,9 @@ def _run_job(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     command, environment, resume = list(job.command), dict(os.environ), False
     if job.folder.exists():
         if "digest" not in last:
-            return f"{job.folder}: was not made by this command; remove it, or give another --output"
+            failure = f"{job.folder}: was not made by this command; remove it, or give another --output"
+            job.write_record({"failure": failure})
+            return failure
         resume = job.resumes and last["digest"] == digest
         if resume:
             command.insert(1, "--resume")
