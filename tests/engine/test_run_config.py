@@ -231,7 +231,7 @@ def record_run(folder: Path, *options: object, base: str = "scenes/kd.yaml", fil
 def evaluated(path: Path, *options: str) -> CfgNode:
     args = parse_arguments("--config-file", path, "--eval-only", *options)
     args.kd_stage = None
-    return load_checked_config(args)[0]
+    return load_checked_config(args)
 
 
 def test_a_recorded_run_is_evaluated_with_its_checkpoint(tiny_scenes: Path, tmp_path: Path) -> None:

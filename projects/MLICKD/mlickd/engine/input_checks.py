@@ -10,7 +10,7 @@ from torch import nn
 from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import check_run_classes, dataset_records
-from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
+from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher_config import check_teacher, load_teacher_config
 from mlickd.errors import InputError
@@ -20,9 +20,7 @@ from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_bluep
 from .checkpointing import check_initial_weights, saved_checkpoints
 
 
-def check_inputs(
-    cfg: CfgNode, *, eval_only: bool = False, resume: bool = False
-) -> tuple[CfgNode | None, KnowledgeSource | None]:
+def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit it.
 
     Args:
@@ -30,16 +28,11 @@ def check_inputs(
         eval_only: the run only evaluates.
         resume: result of :func:`mlickd.engine.finalize_config`.
 
-    Returns:
-        The teacher's configuration (None without a teacher), and the opened knowledge cache (None without a cache): the
-        other arguments of :class:`mlickd.engine.Trainer`.
-
     Raises:
         InputError: something is missing, corrupt, or does not fit.
     """
-    teacher_cfg = load_teacher_config(cfg) if not eval_only and needs_knowledge(cfg) else None
     # Build the model before data is read, so that wrong values are found first.
-    model = model_blueprint(cfg, *filter(None, [teacher_cfg]))
+    model = model_blueprint(cfg)
     _check_image_sizes(cfg, model, eval_only)
     if not eval_only:
         check_unlabeled(cfg)
@@ -49,10 +42,10 @@ def check_inputs(
             if needs_proposals(cfg, training=training):
                 open_proposals(cfg, name).check(records)
     _check_weights(cfg, model, eval_only, resume)
-    if teacher_cfg:
-        check_teacher(cfg, teacher_cfg, None if cfg.KD.CACHE else KnowledgeRequest.for_stage(cfg))
-    # The trainer loads a live teacher in each process.
-    return teacher_cfg, build_knowledge_source(cfg, teacher_cfg) if teacher_cfg and cfg.KD.CACHE else None
+    if not eval_only and needs_knowledge(cfg):
+        check_teacher(cfg, load_teacher_config(cfg), None if cfg.KD.CACHE else KnowledgeRequest.for_stage(cfg))
+        if cfg.KD.CACHE:
+            CachedKnowledge(cfg)  # opens it
 
 
 def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import re
 import sys
 
@@ -31,7 +30,6 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     if not args.eval_only:
         lock_output_dir(cfg.OUTPUT_DIR)
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     _prepare_log(cfg.OUTPUT_DIR)
     logger.info("Process %d of %d\n%s", comm.get_rank() + 1, comm.get_world_size(), collect_env_info())
     logger.info("Command line arguments: %s\nConfiguration:\n%s", args, cfg.dump())

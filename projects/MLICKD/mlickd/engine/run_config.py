@@ -18,8 +18,6 @@ from mlickd.config_files import find_config, merge_config_file, merge_options, s
 from mlickd.data.build import count_training_images, model_class
 from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
-from mlickd.distillation.hook import KnowledgeSource
-from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
@@ -64,13 +62,10 @@ def load_config(config_file: str, options: list[str], kd_stage: str = "", option
     return cfg
 
 
-def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[CfgNode | None, KnowledgeSource | None]]:
+def load_checked_config(args: argparse.Namespace) -> CfgNode:
     """Load, finalize, check and freeze the configuration of ``mlickd train``, and check its inputs.
 
     ``args.resume`` becomes False if the run has no checkpoint.
-
-    Returns:
-        The configuration, and the other arguments of the trainer from :func:`check_inputs`.
 
     Raises:
         InputError: the configuration or the data is wrong.
@@ -79,9 +74,9 @@ def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[CfgNod
     resolve_run_config(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
     args.resume = finalize_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=num_processes(args))
     check_devices(cfg.MODEL.DEVICE, args)
-    trainer_arguments = check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
+    check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
-    return cfg, trainer_arguments
+    return cfg
 
 
 def load_cache_config(
@@ -111,7 +106,7 @@ def load_cache_config(
         cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
         finalize_config(cfg)
         cfg.freeze()
-        model_blueprint(cfg, load_teacher_config(cfg))  # finds wrong layers before the teacher runs
+        model_blueprint(cfg)  # finds wrong layers before the teacher runs
         methods.append(cfg)
         for key in CACHE_KEYS:
             if attrgetter(key)(cfg) != attrgetter(key)(methods[0]):
