@@ -26,10 +26,10 @@ from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.checkpoint import model_blueprint
 
 
-def prepare(config: str, *options: object, stage: str | None = None, **how: bool) -> CfgNode:
+def prepare(config: str, *options: object, stage: str | None = None, eval_only: bool = False, **how: bool) -> CfgNode:
     cfg = load_config(str(CONFIGS / config), [*DATA, "MODEL.BACKBONE.WEIGHTS", "", *map(str, options)], stage)
-    finalize_config(cfg, **how)
-    check_inputs(cfg, **how)
+    finalize_config(cfg, eval_only=eval_only)
+    check_inputs(cfg, eval_only=eval_only, **how)
     return cfg
 
 
@@ -287,7 +287,7 @@ def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, t
     for name in ("RoIDistiller", "FitNetsDistiller"):
         files.append(tmp_path / f"{name}.yaml")
         files[-1].write_text(scenes.config("", "x", "KD.FEATURE.DISTILLER", name).dump())
-    cfg, request = load_cache_config(str(files[0]), [], [str(files[1])])
+    cfg, request = load_cache_config(str(files[0]), ["MODEL.WEIGHTS", "not read"], [str(files[1])])
     assert cfg.is_frozen() and request == KnowledgeRequest(("conv5",), (("features", "conv5"),))
     for layers in ("nowhere:conv5", "conv5:nowhere", 4):
         with pytest.raises(InputError, match="KD.FEATURE.LAYERS"):

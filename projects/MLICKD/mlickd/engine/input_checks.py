@@ -14,6 +14,7 @@ from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher_config import check_teacher, load_teacher_config
 from mlickd.errors import InputError
+from mlickd.files import require_file
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
 
@@ -26,7 +27,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     Args:
         cfg: configuration, changed by :func:`mlickd.engine.finalize_config`.
         eval_only: the run only evaluates.
-        resume: result of :func:`mlickd.engine.finalize_config`.
+        resume: result of :func:`mlickd.engine.checkpointing.decide_to_resume`.
 
     Raises:
         InputError: something is missing, corrupt, or does not fit.
@@ -34,6 +35,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     # Build the model before data is read, so that wrong values are found first.
     model = model_blueprint(cfg)
     _check_image_sizes(cfg, model, eval_only)
+    _check_weights(cfg, model, eval_only, resume)
     if not eval_only:
         check_unlabeled(cfg)
     for training, names in ((True, () if eval_only else training_datasets(cfg)), (False, cfg.DATASETS.TEST)):
@@ -41,7 +43,6 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
             records = dataset_records(name, boxes=False)
             if needs_proposals(cfg, training=training):
                 open_proposals(cfg, name).check(records)
-    _check_weights(cfg, model, eval_only, resume)
     if not eval_only and needs_knowledge(cfg):
         check_teacher(cfg, load_teacher_config(cfg), None if cfg.KD.CACHE else KnowledgeRequest.for_stage(cfg))
         if cfg.KD.CACHE:
@@ -86,6 +87,10 @@ def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool
             check_run_classes(path, "--resume", cfg.DATASETS.TEST[0])
             return
     elif cfg.MODEL.WEIGHTS:
+        remedy = "train it first"
+        if cfg.KD.STAGE == "prediction" and not eval_only:
+            remedy = "run stage 1 first, skip it with KD.METHOD_STAGES \"('prediction',)\""
+        require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", f"{remedy}, or give another path")
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
         if eval_only:
             check_run_classes(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.DATASETS.TEST[0])
