@@ -144,7 +144,7 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("kd", ["DATASETS.UNLABELED", ("tiny_test",), "SOLVER.IMS_PER_BATCH", 1], "prediction", "UNLABELED_SHARE"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "NoHeads"], None, "MODEL.ROI_HEADS.NAME"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], None, "StandardROIHeads"),
-        ("kd", ["KD.METHOD_STAGES", ("prediction", "feature")], None, "KD.METHOD_STAGES"),
+        ("kd", ["KD.METHOD_STAGES", ("feature",)], None, "KD.METHOD_STAGES"),
     ],
 )
 def test_missing_or_wrong_input_is_named(tiny_scenes, config: str, options: list, stage: str | None, named: str):
@@ -179,7 +179,8 @@ def test_training_never_reads_a_box(
         teacher = teacher_config()
         teacher.MODEL.NUM_CLASSES = 20
         options += ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
-        options += ["KD.METHOD_STAGES", f"('{stage}',)"]
+    if stage == "prediction":
+        options += ["KD.METHOD_STAGES", "('prediction',)"]
     cfg = prepare(f"scenes/{config}.yaml", *options, stage=stage)
     assert any(record["annotations"] for record in dataset_records("tiny_train"))
     monkeypatch.setattr("mlickd.data.records._unpack_boxes", refuse_boxes)

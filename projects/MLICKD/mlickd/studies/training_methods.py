@@ -138,7 +138,7 @@ def load_method(
             differs from it. None: the method keeps none of them.
 
     Raises:
-        InputError: the configuration is wrong, or its last stage does not train the classifier.
+        InputError: the configuration is wrong, or its model does not fit ``name``: only the teacher is a detector.
     """
     cfg = load_config(",".join(map(str, files)), list(options), option=f"method {name}:")
     try:
@@ -148,10 +148,6 @@ def load_method(
     for key, value in (("DATASETS.TRAIN", (train,)), ("KD.TEACHER.WEIGHTS", ""), ("KD.CACHE", "")):
         if common is None or attrgetter(key)(cfg) == attrgetter(key)(common):
             cfg.merge_from_list([key, value])
-    method = Method(name, files, cfg)
-    if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
-        raise InputError(
-            f"{files[-1]}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES do not train a {name}; a teacher is a "
-            "detector, and the last stage of a student is prediction"
-        )
-    return method
+    if model_class(cfg).is_detector != (name == TEACHER):
+        raise InputError(f"{files[-1]}: MODEL.META_ARCHITECTURE does not train a {name}; only a teacher is a detector")
+    return Method(name, files, cfg)
