@@ -19,13 +19,12 @@ from mlickd.config_files import find_config
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import dataset_records
 from mlickd.data.splitting import split_photos
-from mlickd.engine.run_config import load_config
 from mlickd.errors import InputError, ProcessError
 from mlickd.files import check_writable
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.model_selection import describe_student
-from mlickd.studies.training_methods import BASELINE, DISTILLED
+from mlickd.studies.training_methods import BASELINE, DISTILLED, choose_methods
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 EPILOG = """\
@@ -63,8 +62,8 @@ def main() -> None:
         if not (args.photos and args.labels) or args.train or args.test:
             raise InputError("--photos FOLDER, --labels FILE: give both, without --train and --test")
         # Wrong options stop before the photos are read, which can take minutes.
-        config_file = os.path.join(find_config(args.configs or "configs/folder"), "kd.yaml")
-        load_config(config_file, args.opts, option="--configs")
+        configs = Path(find_config(args.configs or "configs/folder"))
+        choose_methods(configs, [BASELINE, DISTILLED], {}, train="", options=args.opts)
         check_writable(args.output / "data/photos/classes.txt")
         others, problems = split_photos(args.photos, args.labels, args.unlabeled, args.output, args.held_out)
         args.train, args.test, args.unlabeled = "photos_train", "photos_test", "photos_unlabeled" if others else ""
@@ -90,8 +89,8 @@ def main() -> None:
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:
     """Return the ``parameters`` in millions and the median ``milliseconds`` for the scores of a decoded image."""
     warm_up, measured = 3, 20
-    mapper = build_test_mapper(cfg, dataset)
-    samples = [mapper(record) for record in dataset_records(dataset)[: warm_up + measured]]
+    mapper = build_test_mapper(cfg, dataset, can_propose=True)
+    samples = [mapper(record) for record in dataset_records(dataset, boxes=False)[: warm_up + measured]]
     seconds = []
     with torch.inference_mode():
         for sample in itertools.islice(itertools.cycle(samples), warm_up + measured):

@@ -27,18 +27,7 @@ from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method
 
 # Keys of TEST that must be equal in all runs.
-_PROTOCOL = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION")
-# Keys with another value in each run, and the options of the command that set them.
-_OPTIONS = {
-    "SEED": "--seeds",
-    "OUTPUT_DIR": "--output",
-    "KD.TEACHER.WEIGHTS": "--teacher",
-    "KD.CACHE": "--output",
-    "DATASETS.TRAIN": "--train",
-    "DATASETS.UNLABELED": "--unlabeled",
-    "DATASETS.TEST": "--test",
-    "DATASETS.PROPOSALS.METHOD": "--proposals",
-}
+_PROTOCOL = ("THRESHOLD", "AVERAGE_PRECISION")
 
 
 @dataclass(frozen=True)
@@ -160,9 +149,6 @@ class Comparison:
 
     def _check(self) -> None:
         """Check the conditions of a comparison before any run starts."""
-        for key in self.options[::2]:
-            if key in _OPTIONS:
-                raise InputError(f"options: {key} differs from run to run; leave it out, and give {_OPTIONS[key]}")
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: give each seed once")
         if self.teacher:
@@ -175,7 +161,7 @@ class Comparison:
             if known.METHOD != self.proposals and not known.TRAIN_FILES:
                 remedy = f"give --proposals {known.METHOD}"
                 raise InputError(f"--proposals {self.proposals}: --teacher has learned from {known.METHOD}; {remedy}")
-        expected = {key: self.methods[0].cfg.TEST[key] for key in _PROTOCOL} | {"TOP_K": 3}
+        expected = {key: self.methods[0].cfg.TEST[key] for key in _PROTOCOL}
         for method in (*self.methods, *(() if self.teacher else (self.teacher_method,))):
             for key, value in expected.items():
                 if method.cfg.TEST[key] != value:
