@@ -111,6 +111,7 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
     [
         ("cls", ["DATASETS.TEST", "()"], None, "DATASETS.TEST is empty"),
         ("cls", ["MODEL.BACKBONE.WEIGHTS", "nowhere.pth"], None, "MODEL.BACKBONE.WEIGHTS nowhere.pth"),
+        ("cls", ["MODEL.BACKBONE.WEIGHTS", "a/model_final.pth", "OUTPUT_DIR", "a"], None, "BACKBONE.WEIGHTS a.*OUTPUT_DIR"),
         ("cls", [], "feature", "--kd-stage feature"),
         ("kd", [], None, "--kd-stage .missing.*feature or prediction"),
         ("kd", ["KD.METHOD_STAGES", "('prediction',)"], "feature", "--kd-stage feature.*KD.METHOD_STAGES"),

@@ -1,6 +1,5 @@
 """Checks of data, model and checkpoints before a run writes anything."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -73,12 +72,10 @@ def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:
 
 def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool) -> None:
     """Check that the checkpoint or the weights that the run starts from fit the model."""
-    target = getattr(model, "student", model)
-    if cfg.MODEL.WEIGHTS and not resume and not eval_only:
-        check_initial_weights(Path(cfg.OUTPUT_DIR), cfg.MODEL.WEIGHTS)
+    target, folder = getattr(model, "student", model), Path(cfg.OUTPUT_DIR)
     if resume:
-        for name in saved_checkpoints(Path(cfg.OUTPUT_DIR)):
-            path = os.path.join(cfg.OUTPUT_DIR, name)
+        for name in saved_checkpoints(folder):
+            path = str(folder / name)
             try:
                 content = read_checkpoint(path, "--resume", mmap=True)
             except InputError:
@@ -94,7 +91,10 @@ def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
         if eval_only:
             check_run_classes(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.DATASETS.TEST[0])
+        else:
+            check_initial_weights(folder, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
     elif cfg.MODEL.BACKBONE.WEIGHTS:
+        check_initial_weights(folder, cfg.MODEL.BACKBONE.WEIGHTS, "MODEL.BACKBONE.WEIGHTS")
         check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
 
 

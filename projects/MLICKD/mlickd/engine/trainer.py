@@ -219,7 +219,7 @@ class Trainer(DefaultTrainer):
                 # The run was killed before it saved the final checkpoint, and no further step would save it.
                 self.checkpointer.save(FINAL, iteration=self.iter)
         else:
-            # Load first, because an earlier run may have left the weights of the backbone in this folder.
+            # Load first, so that the files of an earlier run keep their names if a process cannot load the weights.
             load_initial_weights(self.cfg, self.checkpointer.model)
             comm.synchronize()
             self.checkpointer.rename_earlier_run()
