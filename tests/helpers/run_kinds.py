@@ -81,5 +81,4 @@ def train_arguments(cfg: CfgNode, resume: bool) -> argparse.Namespace:
         eval_only=False,
         kd_stage=None,
         resume=resume,
-        debug=False,
     )
