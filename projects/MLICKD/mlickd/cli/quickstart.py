@@ -45,7 +45,7 @@ examples:
         --test pets_test --output output/pets_labeled
 
 Exit status: 0 if all models were trained, 1 if a run has failed, 2 if the command is wrong. Photos of --photos that
-cannot be read do not change the status; they are left out and listed at the end.
+cannot be read do not change the status; they are skipped and listed at the end.
 """
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     write_gallery_of_runs(args.test, args.output / "gallery", **folders)
     print(f"\n{text}\nIn {args.output}: comparison.md, curves.png, classes.png, gallery/index.html, gallery/plots.html")
     if problems:
-        print("\n".join([f"\nPhotos that cannot be read and were left out: {len(problems)}", *problems]))
+        print("\n".join([f"\nPhotos that cannot be read and were skipped: {len(problems)}", *problems]))
     if args.photos:
         print(f"\n{describe_student(comparison, args.unlabeled)}")
 

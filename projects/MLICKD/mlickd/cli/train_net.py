@@ -49,7 +49,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
         evaluators = [Trainer.build_evaluator(cfg, name, checkpoint=cfg.MODEL.WEIGHTS) for name in cfg.DATASETS.TEST]
         Trainer.test(cfg, model, evaluators)
         if comm.is_main_process():  # reports have its digest
-            write_atomic(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump(), "make room, and repeat the command")
+            write_atomic(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump(), "free disk space, and try again")
         if cfg.TEST.AUG.ENABLED:
             Trainer.test_with_TTA(cfg, model)
         return

@@ -47,7 +47,7 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 def _prepare_log(folder: str) -> None:
     """Set up the loggers of Detectron2 and of this project.
 
-    Outside of a terminal, they write no colors. They escape letters that cannot be encoded.
+    Outside of a terminal, they write no colors. They escape characters that cannot be encoded.
     """
     rank, logs = comm.get_rank(), [logging.getLogger(name) for name in ("fvcore", "detectron2", "mlickd")]
     before = {handler for log in logs for handler in log.handlers}
