@@ -160,7 +160,7 @@ def folder_of_run(file: str) -> str:
 
 
 def finalize_config(cfg: CfgNode, *, eval_only: bool = False, processes: int | None = None) -> None:
-    """Check a configuration and fill in the values that follow from datasets, model and existing files (in place).
+    """Check a configuration and fill in the values that follow from datasets and model (in place).
 
     - ``MODEL.NUM_CLASSES`` becomes the number of classes of the datasets.
     - In a training, the numbers of iterations become those for the number of images (:func:`scale_schedule`).
