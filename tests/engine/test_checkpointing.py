@@ -137,10 +137,10 @@ def test_a_run_does_not_start_from_a_checkpoint_that_it_renames(tmp_path: Path) 
         path = tmp_path / "run" / name
         (tmp_path / f"link {name}").symlink_to(path)
         for weights in (path, tmp_path / f"link {name}"):
-            with pytest.raises(InputError, match=f"MODEL.WEIGHTS {weights}: .*OUTPUT_DIR"):
-                check_initial_weights(tmp_path / "run", str(weights))
-        check_initial_weights(tmp_path / "other", str(path))
-    check_initial_weights(tmp_path / "run", str(tmp_path / "run" / "model_final.previous.pth"))
+            with pytest.raises(InputError, match=f"KEY {weights}: .*OUTPUT_DIR"):
+                check_initial_weights(tmp_path / "run", str(weights), "KEY")
+        check_initial_weights(tmp_path / "other", str(path), "KEY")
+    check_initial_weights(tmp_path / "run", str(tmp_path / "run" / "model_final.previous.pth"), "KEY")
 
 
 def test_damaged_files_do_not_count_for_the_limit(tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ def in_two_processes(main: Callable[..., object], *arguments: object) -> None:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         start = partial(torch.multiprocessing.start_processes, start_method="forkserver")
         patch.setattr(torch.multiprocessing, "start_processes", start)
-        launch(_call_main, args, lambda _: (cfg, ()))
+        launch(_call_main, cfg, args)
 
 
-def _call_main(_: CfgNode, args: argparse.Namespace, opened: None) -> None:
+def _call_main(_: CfgNode, args: argparse.Namespace) -> None:
     os.environ.update(args.environment)  # the fork has the variables of an earlier test
     args.main(*args.arguments)
 

@@ -112,8 +112,9 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("compare --held-out 1", "--held-out: 1", None),
     ("quickstart --photos datasets/tiny/images", "--labels", None),
     (f"quickstart --photos datasets/tiny/images --labels {TABLE} --train tiny_fit", "--labels", None),
-    (f"quickstart --photos datasets/tiny/images --labels {TABLE} --configs odd", "--configs odd", None),
+    (f"quickstart --photos datasets/tiny/images --labels {TABLE} --configs odd", "odd/kd.yaml", None),
     (f"quickstart --photos datasets/tiny/images --labels {TABLE} SOLVER.ODD 1", "SOLVER.ODD", None),
+    ("quickstart --photos gone --labels gone TEST.TOP_K 5", "TEST.TOP_K", None),
     (f"{COMPARE} --test tiny_val@{{seed}}of2", "'tiny_val@{seed}of2'", None),
     (f"{CLS} --num-gpus 3", "SOLVER.IMS_PER_BATCH 4", None),
     # Options of single commands

@@ -87,7 +87,7 @@ def test_a_folder_that_the_study_did_not_make_stays(tmp_path: Path) -> None:
     job = make_job(tmp_path, "job")
     job.folder.mkdir()
     (failure,) = run(job)
-    assert str(job.folder) in failure and list(job.folder.iterdir()) == []
+    assert str(job.folder) in failure and list(job.folder.iterdir()) == [] and job.record()["failure"] == failure
     # The second run knows the job only from the failure of the job before it.
     (tmp_path / "before fails").touch()
     before = make_job(tmp_path, "before", resumes=True)

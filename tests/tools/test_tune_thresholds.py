@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from helpers.untrained_run import split_tiny_scenes, write_untrained_run
-from mlickd.data import class_names
+from mlickd.data import class_names, dataset_records
+from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.evaluation.score_files import read_scores
 from mlickd.thresholds import best_f1_thresholds, read_thresholds
 
@@ -60,6 +61,14 @@ def test_images_of_the_run_are_refused_or_warned_about(run: Path, root: Path, tu
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         assert tune("tiny_train").status == 0
     assert "8 of the 24 images of tiny_train" in caplog.text
+
+
+def test_a_teacher_reads_the_proposals_of_its_run(root: Path, tmp_path: Path, call_tool) -> None:
+    stores = [str(tmp_path / "no test"), str(tmp_path / "held out")]
+    generate_proposals(dataset_records("tiny_val"), "sliding", None, stores[1])
+    data = ["DATASETS.TEST", ("tiny_test", "tiny_val"), "DATASETS.PROPOSALS.TEST_FILES", stores]
+    run = write_untrained_run(tmp_path / "run", 0, "Base-WSD", "MODEL.BACKBONE.WEIGHTS", "", *data)
+    assert call_tool("tune_thresholds", "--run", run, "--dataset", "tiny_val").status == 0
 
 
 def test_a_missing_dataset_of_the_run_is_named(root: Path, tune, caplog) -> None:

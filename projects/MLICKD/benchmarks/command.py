@@ -67,7 +67,7 @@ def parse_arguments(description: str) -> tuple[argparse.Namespace, dict]:
     single.add_argument("--data", metavar="FOLDER", help="folder that keeps the data of startup")
     single.add_argument("--options", nargs="+", metavar="KEY VALUE", help="configuration of startup")
     args = parser.parse_args()
-    others = ("benchmark", "quick", "output", "debug")
+    others = ("benchmark", "quick", "output")
     given = {name: value for name, value in vars(args).items() if name not in others and value is not None}
     allowed = _parameters(args.benchmark) if args.benchmark in BENCHMARKS else ()
     if unused := [f"--{name.replace('_', '-')}" for name in given if name not in allowed]:

@@ -1,6 +1,6 @@
 """Make weaker teachers from a study with a teacher for each seed, and the methods that distill them.
 
-They tell which part of a teacher with a context classifier a student gains from:
+They show which part of a teacher with a context classifier helps a student:
 
 - mil_only: the same checkpoint with MODEL.WSDDN.CONTEXT 0. Its image scores are the scores of WSDDN's streams.
 - context_only: the same checkpoint with MODEL.WSDDN.CONTEXT 1.
@@ -59,10 +59,10 @@ def main() -> None:
             if name == "baseline_teacher":
                 values["MODEL"]["WSDDN"]["FEATURE_NORM"] = 0.0  # as in the classifier
                 values["INPUT"] |= {key: size[key] for key in ("SIZES_TRAIN", "SIZE_TEST")}
-            place = args.output / f"seed{seed}" / name
-            place.mkdir(parents=True, exist_ok=True)
-            torch.save({"model": state}, place / "model_final.pth")
-            (place / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+            run = args.output / f"seed{seed}" / name
+            run.mkdir(parents=True, exist_ok=True)
+            torch.save({"model": state}, run / "model_final.pth")
+            (run / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     for name in CONTROLS:
         weights = f"{args.output}/seed{{seed}}/{name}/model_final.pth"
         (args.output / f"{name}.yaml").write_text(f"KD: {{TEACHER: {{WEIGHTS: '{weights}'}}}}\n", encoding="utf-8")

@@ -77,9 +77,7 @@ class DeviceRuns:
         values["DATALOADER__NUM_WORKERS"] = 0 if self.quick else min(8, os.cpu_count() or 1)
         values |= _SMALL_NETWORK if self.quick else {}
         if stage:
-            teacher = str(self.folder / "teacher" / "model_final.pth")
-            # Stage 2 requires MODEL.WEIGHTS, but the runs do not load them.
-            values |= {"KD__TEACHER__WEIGHTS": teacher, "MODEL__WEIGHTS": teacher}
+            values["KD__TEACHER__WEIGHTS"] = str(self.folder / "teacher" / "model_final.pth")
         if cached:
             values["KD__CACHE"] = str(self.folder / "knowledge")
         cfg = network_config("vgg16", kind, stage, **(values | options))

@@ -92,7 +92,6 @@ def write_results(results: Mapping[str, Sequence[BenchmarkResult]], command: str
     """Write ``<name>.json`` with all values and ``<name>.md`` with the table. Both name the machine and the command."""
     threads = torch.get_num_threads()
     content = {key: [asdict(comparison) for comparison in comparisons] for key, comparisons in results.items()}
-    folder.mkdir(parents=True, exist_ok=True)
     machine = {"machine": machine_line(), "threads": threads, "command": command}
     write_json(folder / f"{name}.json", machine | {"benchmarks": content})
     text = f"{machine_line()}; threads: {threads}.\n\n    {command}\n\n{results_table(results, 'pipe')}\n"

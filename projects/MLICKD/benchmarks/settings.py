@@ -68,7 +68,6 @@ def module_environment() -> dict[str, str]:
 
 def write_run(cfg: CfgNode, folder: Path) -> str:
     """Write the files of a run with random weights. Return the path of its checkpoint."""
-    folder.mkdir(parents=True)
     cfg = cfg.clone()
     cfg.OUTPUT_DIR = str(folder)
     write_run_files(cfg)

@@ -25,8 +25,7 @@ def measure_step(
             options = {"SOLVER__IMS_PER_BATCH": count, "OUTPUT_DIR": str(root / "output")}
             teacher, baseline = (network_config(network, kind, **options) for kind in ("wsd", "cls"))
             options["KD__METHOD_STAGES"] = ("feature", "prediction")
-            # Stage 2 requires MODEL.WEIGHTS, but a step does not load them.
-            options["MODEL__WEIGHTS"] = options["KD__TEACHER__WEIGHTS"] = write_run(teacher, root / "teacher")
+            options["KD__TEACHER__WEIGHTS"] = write_run(teacher, root / "teacher")
             stages = [network_config(network, "kd", stage, **options) for stage in ("feature", "prediction")]
             cached = [cfg.clone() for cfg in stages]
             for cfg in cached:

@@ -57,7 +57,7 @@ def machine_line() -> str:
 def keep_freed_memory() -> None:
     """Make this process keep the memory that it frees for its next tensors, if the C library is glibc.
 
-    By default, glibc returns large blocks to the system at once, and the system fills them with zeros for the next
+    By default, glibc returns large blocks to the system immediately, and the system fills them with zeros for the next
     step. This takes a fifth to a third of the CPU time of a teacher's step or a student's predictions, and a tenth of
     that of proposals. The drawback: the process always occupies its peak memory, and the peak was up to 10% higher with
     images of several sizes.

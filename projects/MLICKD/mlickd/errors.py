@@ -38,11 +38,6 @@ class ProcessError(Exception):
     """
 
 
-def debugging() -> bool:
-    """Return whether the user asked for tracebacks with ``--debug``."""
-    return bool(os.environ.get(_DEBUG_VARIABLE))
-
-
 def one_line(error: Exception | str) -> str:
     """Return an error, or its message, as one line that is safe to print."""
     # A data loader re-raises the error of a worker with a traceback in front of the message.
@@ -72,7 +67,7 @@ def run_tool(main: Callable[[], object]) -> None:
     A `ProcessError` also prints its message and exits with status 1. Ctrl-C prints ``stopped`` and exits with status
     130. If the reader of the output has ended (``| head``), the status is 141. Any other exception is a bug and keeps
     its traceback. The option ``--debug`` prints the traceback above these lines. It may be anywhere in ``sys.argv``;
-    this function removes it. Letters that the output cannot encode are printed as escapes.
+    this function removes it. Characters that the output cannot encode are escaped.
 
     Args:
         main: main function of the tool.
@@ -80,7 +75,7 @@ def run_tool(main: Callable[[], object]) -> None:
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
         os.environ[_DEBUG_VARIABLE] = "1"
-    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # letters in charts that the font lacks
+    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # characters in charts that the font lacks
     for stream in filter(None, (sys.stdout, sys.stderr)):
         escape_unencodable(stream)
     try:
@@ -106,8 +101,8 @@ def run_tool(main: Callable[[], object]) -> None:
 
 
 def escape_unencodable(stream: TextIO, encoding: str | None = None) -> None:
-    """Make a stream write letters outside of its encoding as escapes, after a change to ``encoding`` if it is given."""
-    if hasattr(stream, "reconfigure"):  # a notebook's stream encodes all letters
+    """Make a stream escape characters that it cannot encode, after a change to ``encoding`` if it is given."""
+    if hasattr(stream, "reconfigure"):  # a notebook's stream encodes all characters
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
@@ -129,7 +124,7 @@ def _discard(*streams: TextIO | None) -> None:
 
 def _exit(status: int, message: str) -> NoReturn:
     try:
-        if debugging():
+        if os.environ.get(_DEBUG_VARIABLE):
             sys.stderr.write(_printable(traceback.format_exc()))
         sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
@@ -141,8 +136,7 @@ def _exit(status: int, message: str) -> NoReturn:
 
 def _printable(text: str) -> str:
     """Escape unprintable characters, because a file name may contain terminal control codes or invalid Unicode."""
-    letters = text.expandtabs()
-    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in letters)
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text.expandtabs())
 
 
 def shorten_list(names: Collection[object], limit: int = 6) -> str:

@@ -18,7 +18,7 @@ from mlickd.errors import InputError, shorten_list
 
 logger = logging.getLogger(__name__)
 
-# Photos in a folder, for all commands. A photo that Pillow cannot read, such as HEIC, is reported and not passed over.
+# Photos in a folder, for all commands. A photo that Pillow cannot read, such as HEIC, is reported.
 IMAGE_SUFFIXES = frozenset(
     ".apng .avif .avifs .bmp .dib .gif .heic .heif .hif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .jxl .mpo "
     ".pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
@@ -194,7 +194,7 @@ def expand_path(path: str | os.PathLike[str]) -> list[str]:
     photos = sorted(file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
     if others := Counter(Path(file).suffix or "no suffix" for file in {*files}.difference(photos)):
         kinds = shorten_list([f"{suffix} {count}" for suffix, count in others.most_common()])
-        logger.warning("%s: %d of %d files are not photos: %s; passed over", path, others.total(), len(files), kinds)
+        logger.warning("%s: %d of %d files are not photos: %s; skipped", path, others.total(), len(files), kinds)
     return photos
 
 

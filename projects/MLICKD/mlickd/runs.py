@@ -36,7 +36,7 @@ from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 # Checkpoint of the student after a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
 _CONFIG = "config.yaml"
-_REMEDY = "make room, or choose another OUTPUT_DIR"
+_REMEDY = "free disk space, or choose another OUTPUT_DIR"
 # Folders of the distilled student, in the folder of a seed of a comparison and in the folder of both stages.
 _STUDENTS = ("distilled/prediction", "prediction")
 _DATA_FILE = "training_data.json"  # images and digests of the training datasets

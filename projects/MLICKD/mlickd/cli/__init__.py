@@ -1,7 +1,7 @@
 """The command lines: `mlickd NAME`, `python -m mlickd NAME` and `python tools/MODULE.py` run the same `main`.
 
 `main` raises InputError if an option, or a file or dataset that an option names, is wrong. This file does not import
-slow modules, so that `mlickd` lists the commands at once.
+slow modules, so that `mlickd` lists the commands immediately.
 """
 
 # Summaries of the commands by group, in the order of the list.

@@ -21,7 +21,7 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, **settings: object):
         super().__init__(**settings)
         # Only for the help, because `run_tool` removes the option from sys.argv.
-        self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
+        self.add_argument(DEBUG, action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> tuple:
         """Parse the arguments. A shell leaves the `~` in `--photos=~/holiday`, so this method expands it."""
@@ -53,7 +53,7 @@ def command_parser(description: str, epilog: str, log_level: str = "WARNING") ->
 
 def exit_if_unreadable(failures: Sequence[str], count: int) -> None:
     """Print the photos that could not be read, of ``count`` photos. If there are any, exit with status 1."""
-    sys.stderr.writelines(f"left out: {one_line(failure)}\n" for failure in failures)
+    sys.stderr.writelines(f"skipped: {one_line(failure)}\n" for failure in failures)
     if failures:
         sys.stderr.write(f"{len(failures)} of {count} photos could not be read\n")
         sys.exit(1)

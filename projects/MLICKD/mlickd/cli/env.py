@@ -23,7 +23,7 @@ def main() -> None:
     """Print a line for each version, device and folder, and for each package that cannot be imported."""
     command_parser(__doc__, EPILOG).parse_args()
     for name, text in _rows():
-        print(f"{name:<13} {text}", flush=True)  # at once, because an import can crash
+        print(f"{name:<13} {text}", flush=True)  # an import can crash
 
 
 def _rows() -> Iterator[tuple[str, str]]:

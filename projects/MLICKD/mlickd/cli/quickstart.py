@@ -19,13 +19,12 @@ from mlickd.config_files import find_config
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import dataset_records
 from mlickd.data.splitting import split_photos
-from mlickd.engine.run_config import load_config
 from mlickd.errors import InputError, ProcessError
 from mlickd.files import check_writable
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.model_selection import describe_student
-from mlickd.studies.training_methods import BASELINE, DISTILLED
+from mlickd.studies.training_methods import BASELINE, DISTILLED, choose_methods
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 EPILOG = """\
@@ -46,7 +45,7 @@ examples:
         --test pets_test --output output/pets_labeled
 
 Exit status: 0 if all models were trained, 1 if a run has failed, 2 if the command is wrong. Photos of --photos that
-cannot be read do not change the status; they are left out and listed at the end.
+cannot be read do not change the status; they are skipped and listed at the end.
 """
 
 
@@ -63,8 +62,8 @@ def main() -> None:
         if not (args.photos and args.labels) or args.train or args.test:
             raise InputError("--photos FOLDER, --labels FILE: give both, without --train and --test")
         # Wrong options stop before the photos are read, which can take minutes.
-        config_file = os.path.join(find_config(args.configs or "configs/folder"), "kd.yaml")
-        load_config(config_file, args.opts, option="--configs")
+        configs = Path(find_config(args.configs or "configs/folder"))
+        choose_methods(configs, [BASELINE, DISTILLED], {}, train="", options=args.opts)
         check_writable(args.output / "data/photos/classes.txt")
         others, problems = split_photos(args.photos, args.labels, args.unlabeled, args.output, args.held_out)
         args.train, args.test, args.unlabeled = "photos_train", "photos_test", "photos_unlabeled" if others else ""
@@ -82,7 +81,7 @@ def main() -> None:
     write_gallery_of_runs(args.test, args.output / "gallery", **folders)
     print(f"\n{text}\nIn {args.output}: comparison.md, curves.png, classes.png, gallery/index.html, gallery/plots.html")
     if problems:
-        print("\n".join([f"\nPhotos that cannot be read and were left out: {len(problems)}", *problems]))
+        print("\n".join([f"\nPhotos that cannot be read and were skipped: {len(problems)}", *problems]))
     if args.photos:
         print(f"\n{describe_student(comparison, args.unlabeled)}")
 
@@ -90,8 +89,8 @@ def main() -> None:
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:
     """Return the ``parameters`` in millions and the median ``milliseconds`` for the scores of a decoded image."""
     warm_up, measured = 3, 20
-    mapper = build_test_mapper(cfg, dataset)
-    samples = [mapper(record) for record in dataset_records(dataset)[: warm_up + measured]]
+    mapper = build_test_mapper(cfg, dataset, can_propose=True)
+    samples = [mapper(record) for record in dataset_records(dataset, boxes=False)[: warm_up + measured]]
     seconds = []
     with torch.inference_mode():
         for sample in itertools.islice(itertools.cycle(samples), warm_up + measured):

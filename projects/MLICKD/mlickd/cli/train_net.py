@@ -40,8 +40,8 @@ With KD.CACHE FOLDER, both stages read the cache of `mlickd cache-knowledge` and
 """
 
 
-def run(cfg: CfgNode, args: argparse.Namespace, trainer_arguments: tuple = ()) -> None:
-    """Train or evaluate in one of the processes. ``trainer_arguments``: further arguments of :class:`Trainer`."""
+def run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Train or evaluate in one of the processes."""
     set_up_process(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
@@ -49,11 +49,11 @@ def run(cfg: CfgNode, args: argparse.Namespace, trainer_arguments: tuple = ()) -
         evaluators = [Trainer.build_evaluator(cfg, name, checkpoint=cfg.MODEL.WEIGHTS) for name in cfg.DATASETS.TEST]
         Trainer.test(cfg, model, evaluators)
         if comm.is_main_process():  # reports have its digest
-            write_atomic(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump(), "make room, and repeat the command")
+            write_atomic(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump(), "free disk space, and try again")
         if cfg.TEST.AUG.ENABLED:
             Trainer.test_with_TTA(cfg, model)
         return
-    trainer = Trainer(cfg, *trainer_arguments)
+    trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     start = time.perf_counter()
     trainer.train()
@@ -98,4 +98,5 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Train or evaluate, in one or several processes."""
-    launch(run, argument_parser().parse_args(), load_checked_config)
+    args = argument_parser().parse_args()
+    launch(run, load_checked_config(args), args)

@@ -48,7 +48,7 @@ def next_command(cfg: CfgNode, args: argparse.Namespace) -> str:
     if model_class(cfg).is_detector:
         weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
         return shlex.join([*train, "KD_FILE", "--kd-stage", "STAGE", "KD.TEACHER.WEIGHTS", weights])
-    if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
+    if cfg.KD.STAGE == "feature":
         # The configuration in the folder of a resumed run has the folder and schedule of stage 1.
         own = os.path.abspath(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
         is_resumed = own in map(os.path.abspath, split_config_files(args.config_file))

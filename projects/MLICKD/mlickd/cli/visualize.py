@@ -44,7 +44,6 @@ def main() -> None:
     parser.add_argument("--activation-maps", action="store_true", help="show the students' class activation maps")
     parser.add_argument("--figures", action="store_true", help="also write result figures as in the paper to figures/")
     options, failures = vars(parser.parse_args()), []
-    del options["debug"]
     if options["activation_maps"] and not (options["baseline"] or options["distilled"]):
         parser.error("--activation-maps requires --baseline or --distilled")
     photos = options["photos"] = photo_records(options["photos"], failures=failures) if options["photos"] else []

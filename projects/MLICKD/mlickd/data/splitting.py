@@ -28,7 +28,7 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
 
     The splits depend only on the photos and their labels. Unlabeled photos are the photos of both folders that
     ``labels`` does not list, without copies, and without near-duplicates of test and held-out photos. Photos are
-    linked, not copied. Unreadable photos are left out with a warning.
+    linked, not copied. Unreadable photos are skipped with a warning.
 
     Args:
         photos: folder of photos.
@@ -84,7 +84,7 @@ def _read_photos(
     records.sort(key=lambda record: hashlib.sha256(record["image_id"].encode()).digest())
     images = check_images(records, title="photos")
     if problems := [image.problem for image in images if image.problem]:
-        problem = f"cannot be read and are left out: {shorten_list(problems, 3)}"
+        problem = f"cannot be read and are skipped: {shorten_list(problems, 3)}"
         logger.warning("%d of %d photos %s", len(problems), len(images), problem)
     return classes, [image for image in images if not image.problem], problems
 
@@ -121,7 +121,7 @@ def _write_dataset(
     folder: Path, roots: Mapping[str, Path], classes: Sequence[str], splits: Mapping[str, Sequence[CheckedImage]]
 ) -> None:
     """Write a folder dataset with a table for each split, and with links to the folders of photos."""
-    remedy = "make room, or give another --output"
+    remedy = "free disk space, or give another --output"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for place, root in roots.items():
         (folder / "images" / place).unlink(missing_ok=True)

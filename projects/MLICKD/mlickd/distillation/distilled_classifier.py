@@ -73,8 +73,8 @@ class DistilledClassifier(nn.Module):
         return self
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> dict:
-        """Build the student and the distillers of ``KD.STAGE``; load ``teacher_cfg`` if it is None and needed."""
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Build the student and the distillers of ``KD.STAGE``."""
         student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
         if cfg.KD.STAGE == "feature" and not any(p.requires_grad for p in student.backbone.parameters()):
             raise InputError(
@@ -95,7 +95,7 @@ class DistilledClassifier(nn.Module):
                     f"INPUT.SIZES_TRAIN {cfg.INPUT.SIZES_TRAIN}: distillers of features need maps without padding; set "
                     f"multiples of {divisor}, to which the backbone pads images"
                 )
-            distillers["feature_distiller"] = feature_class(cfg, student, teacher_cfg or load_teacher_config(cfg))
+            distillers["feature_distiller"] = feature_class(cfg, student, load_teacher_config(cfg))
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
             prediction_class = PREDICTION_DISTILLER_REGISTRY.get(cfg.KD.PREDICTION.DISTILLER)
             distillers["prediction_distiller"] = prediction_class(cfg)

@@ -13,9 +13,9 @@ from .teacher import LiveTeacher
 KnowledgeSource = Callable[[Sequence[dict]], list[TeacherKnowledge]]
 
 
-def build_knowledge_source(cfg: CfgNode, teacher_cfg: CfgNode) -> KnowledgeSource:
+def build_knowledge_source(cfg: CfgNode) -> KnowledgeSource:
     """Open ``KD.CACHE``, or load the teacher."""
-    return CachedKnowledge(cfg, teacher_cfg=teacher_cfg) if cfg.KD.CACHE else LiveTeacher(cfg, teacher_cfg)
+    return CachedKnowledge(cfg) if cfg.KD.CACHE else LiveTeacher(cfg)
 
 
 class KnowledgeLoader:

@@ -119,9 +119,9 @@ class LiveTeacher:
     in the same order in the teacher's view; see :class:`mlickd.data.MultiLabelMapper`.
     """
 
-    def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode | None = None):
-        """Load the teacher for ``KD.STAGE``, and its configuration if it is None; see :class:`FrozenTeacher`."""
-        self.teacher = FrozenTeacher(cfg, teacher_cfg or load_teacher_config(cfg), KnowledgeRequest.for_stage(cfg))
+    def __init__(self, cfg: CfgNode):
+        """Load the teacher for ``KD.STAGE``; see :class:`FrozenTeacher`."""
+        self.teacher = FrozenTeacher(cfg, load_teacher_config(cfg), KnowledgeRequest.for_stage(cfg))
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:

@@ -53,12 +53,13 @@ _Rule = tuple[Callable[..., bool], str]
 _POSITIVE: _Rule = (lambda value: _is_finite(value) and value > 0, "positive and finite")
 _NOT_NEGATIVE: _Rule = (lambda value: _is_finite(value) and value >= 0, "0 or more, and finite")
 _FRACTION: _Rule = (lambda value: _is_finite(value) and 0 <= value <= 1, "from 0 to 1")
+_BELOW_1: _Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
 _POSITIVE_FRACTION: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
 # The gradient of a smaller power is infinite at 0.
 _EXPONENT: _Rule = (lambda value: value == 0 or _is_finite(value) and value >= 1, "0, or 1 or more, and finite")
 _RULES: dict[str, _Rule] = {
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
-    "DATASETS.UNLABELED_SHARE": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "DATASETS.UNLABELED_SHARE": _BELOW_1,
     "INPUT.CROP.ENABLED": (lambda value: not value, "False; set INPUT.RANDOM_CROP.ENABLED True instead"),
     "INPUT.RANDOM_CROP.AREA": (
         lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1] <= 1,
@@ -68,8 +69,8 @@ _RULES: dict[str, _Rule] = {
     "INPUT.SIZE_TEST": _POSITIVE,
     "KD.FEATURE.WARMUP_ITERS": (lambda value: value >= -1, "-1 or more"),
     "KD.METHOD_STAGES": (
-        lambda stages: tuple(stages) in (KD_STAGES, *((stage,) for stage in KD_STAGES)),
-        f"{KD_STAGES}, or one of them",
+        lambda stages: tuple(stages) in (KD_STAGES, KD_STAGES[1:]),
+        f"{KD_STAGES} or {KD_STAGES[1:]}",
     ),
     "KD.PREDICTION.STUDENT_TEMPERATURE": _POSITIVE,
     "KD.PREDICTION.TEACHER_TEMPERATURE": _POSITIVE,
@@ -87,18 +88,20 @@ _RULES: dict[str, _Rule] = {
     ),
     "MODEL.ROI_BOX_HEAD.DROPOUT": _FRACTION,
     "MODEL.WSDDN.CONTEXT": _FRACTION,
+    "OUTPUT_DIR": (bool, "the path of a folder"),
     "SOLVER.BASE_LR": _POSITIVE,
     "SOLVER.CHECKPOINT_PERIOD": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": (lambda value: value > 0, "positive"),
     "SOLVER.GAMMA": _POSITIVE,
     "SOLVER.MAX_ITER": _POSITIVE,
-    "SOLVER.MOMENTUM": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    "SOLVER.MOMENTUM": _BELOW_1,
     "SOLVER.REFERENCE_WORLD_SIZE": (lambda value: value == 0, "0; set SOLVER.IMS_PER_BATCH for all processes together"),
     "SOLVER.STEPS": (lambda steps: _are_integers(steps, 0), "iterations that are 0 or more"),
     "SOLVER.WEIGHT_DECAY_BIAS": (lambda value: value is None or _NOT_NEGATIVE[0](value), _NOT_NEGATIVE[1]),
     "TEST.AUG.MIN_SIZES": (lambda sizes: _are_integers(sizes, 1), "positive integers"),
     "TEST.IMS_PER_BATCH": _POSITIVE,
+    "TEST.PRECISE_BN.ENABLED": (lambda value: not value, "False, because it is not supported"),
 }
 _NAMES: _Rule = (lambda names: all(isinstance(name, str) for name in names), "names of datasets or folders")
 _RULES |= {f"DATASETS.{key}": _NAMES for key in ("TRAIN", "UNLABELED", "TEST")}
@@ -122,10 +125,6 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         if attrgetter(key)(cfg) not in allowed:
             names = sorted(name for name, _ in allowed) if isinstance(allowed, Registry) else allowed
             raise InputError(f"{key} {attrgetter(key)(cfg)!r} must be one of {', '.join(names)}")
-    if not cfg.OUTPUT_DIR:
-        raise InputError("OUTPUT_DIR is empty; name a folder")
-    if cfg.TEST.PRECISE_BN.ENABLED:
-        raise InputError("TEST.PRECISE_BN.ENABLED is not supported; set it to False")
     parts = max(1, cfg.SOLVER.IMS_PER_BATCH // processes)
     compares_images = (
         kind.student_architecture and cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels

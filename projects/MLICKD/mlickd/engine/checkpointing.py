@@ -71,16 +71,16 @@ def saved_checkpoints(folder: Path) -> list[str]:
     return [last, *(name for name in periodic if name < last)]
 
 
-def check_initial_weights(folder: Path, weights: str) -> None:
+def check_initial_weights(folder: Path, weights: str, field: str) -> None:
     """Check that a new run in ``folder`` does not start from a checkpoint there, which it renames.
 
     Raises:
-        InputError: it does.
+        InputError: it does; the message names the configuration key ``field``.
     """
     path = Path(weights).resolve()
     if path.parent == folder.resolve() and _EARLIER.fullmatch(path.name):
         raise InputError(
-            f"MODEL.WEIGHTS {weights}: is in OUTPUT_DIR, whose files a new run replaces; give another OUTPUT_DIR"
+            f"{field} {weights}: is in OUTPUT_DIR, whose files a new run replaces; give another OUTPUT_DIR"
         )
 
 

@@ -34,8 +34,8 @@ class StopHook(HookBase):
     """Stops training on SIGINT, SIGTERM or SIGHUP: saves a checkpoint, logs a line, and exits with 128 + signal.
 
     All processes stop after the same iteration: the current one, or the iteration before if a process waits for a
-    batch, which may never arrive. A second SIGINT ends a process at once. A second SIGTERM does not, because schedulers
-    send SIGTERM to all processes, and launchers may send it again.
+    batch, which may never arrive. A second SIGINT ends a process immediately. A second SIGTERM does not, because
+    schedulers send SIGTERM to all processes, and launchers may send it again.
     """
 
     def __init__(self):
@@ -82,7 +82,7 @@ class StopHook(HookBase):
         raise SystemExit(128 + request)
 
     def restore_handlers(self) -> None:
-        """Restore the handlers before the last evaluation, which a signal ends at once: the checkpoint is saved."""
+        """Restore the handlers before the last evaluation, which a signal ends immediately: the checkpoint is saved."""
         while self._handlers_before:
             signal.signal(*self._handlers_before.popitem())
 
@@ -99,7 +99,7 @@ class StopHook(HookBase):
             if comm.is_main_process():
                 # The signal may interrupt the logger, so write directly.
                 name = signal.Signals(kind).name
-                message = f"{name}: training stops after this iteration; a second Ctrl-C ends it at once\n"
+                message = f"{name}: training stops after this iteration; a second Ctrl-C ends it immediately\n"
                 with suppress(OSError):  # the terminal is closed
                     os.write(2, message.encode())
         if kind == signal.SIGINT:

@@ -1,6 +1,5 @@
 """Checks of data, model and checkpoints before a run writes anything."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -10,37 +9,32 @@ from torch import nn
 from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import check_run_classes, dataset_records
-from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
+from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher_config import check_teacher, load_teacher_config
 from mlickd.errors import InputError
+from mlickd.files import require_file
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
 
 from .checkpointing import check_initial_weights, saved_checkpoints
 
 
-def check_inputs(
-    cfg: CfgNode, *, eval_only: bool = False, resume: bool = False
-) -> tuple[CfgNode | None, KnowledgeSource | None]:
+def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit it.
 
     Args:
         cfg: configuration, changed by :func:`mlickd.engine.finalize_config`.
         eval_only: the run only evaluates.
-        resume: result of :func:`mlickd.engine.finalize_config`.
-
-    Returns:
-        The teacher's configuration (None without a teacher), and the opened knowledge cache (None without a cache): the
-        other arguments of :class:`mlickd.engine.Trainer`.
+        resume: result of :func:`mlickd.engine.checkpointing.decide_to_resume`.
 
     Raises:
         InputError: something is missing, corrupt, or does not fit.
     """
-    teacher_cfg = load_teacher_config(cfg) if not eval_only and needs_knowledge(cfg) else None
     # Build the model before data is read, so that wrong values are found first.
-    model = model_blueprint(cfg, *filter(None, [teacher_cfg]))
+    model = model_blueprint(cfg)
     _check_image_sizes(cfg, model, eval_only)
+    _check_weights(cfg, model, eval_only, resume)
     if not eval_only:
         check_unlabeled(cfg)
     for training, names in ((True, () if eval_only else training_datasets(cfg)), (False, cfg.DATASETS.TEST)):
@@ -48,11 +42,10 @@ def check_inputs(
             records = dataset_records(name, boxes=False)
             if needs_proposals(cfg, training=training):
                 open_proposals(cfg, name).check(records)
-    _check_weights(cfg, model, eval_only, resume)
-    if teacher_cfg:
-        check_teacher(cfg, teacher_cfg, None if cfg.KD.CACHE else KnowledgeRequest.for_stage(cfg))
-    # The trainer loads a live teacher in each process.
-    return teacher_cfg, build_knowledge_source(cfg, teacher_cfg) if teacher_cfg and cfg.KD.CACHE else None
+    if not eval_only and needs_knowledge(cfg):
+        check_teacher(cfg, load_teacher_config(cfg), None if cfg.KD.CACHE else KnowledgeRequest.for_stage(cfg))
+        if cfg.KD.CACHE:
+            CachedKnowledge(cfg)  # opens it
 
 
 def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:
@@ -79,12 +72,10 @@ def _check_image_sizes(cfg: CfgNode, model: nn.Module, eval_only: bool) -> None:
 
 def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool) -> None:
     """Check that the checkpoint or the weights that the run starts from fit the model."""
-    target = getattr(model, "student", model)
-    if cfg.MODEL.WEIGHTS and not resume and not eval_only:
-        check_initial_weights(Path(cfg.OUTPUT_DIR), cfg.MODEL.WEIGHTS)
+    target, folder = getattr(model, "student", model), Path(cfg.OUTPUT_DIR)
     if resume:
-        for name in saved_checkpoints(Path(cfg.OUTPUT_DIR)):
-            path = os.path.join(cfg.OUTPUT_DIR, name)
+        for name in saved_checkpoints(folder):
+            path = str(folder / name)
             try:
                 content = read_checkpoint(path, "--resume", mmap=True)
             except InputError:
@@ -93,10 +84,17 @@ def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool
             check_run_classes(path, "--resume", cfg.DATASETS.TEST[0])
             return
     elif cfg.MODEL.WEIGHTS:
+        remedy = "train it first"
+        if cfg.KD.STAGE == "prediction" and not eval_only:
+            remedy = "run stage 1 first, skip it with KD.METHOD_STAGES \"('prediction',)\""
+        require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", f"{remedy}, or give another path")
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
         if eval_only:
             check_run_classes(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.DATASETS.TEST[0])
+        else:
+            check_initial_weights(folder, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
     elif cfg.MODEL.BACKBONE.WEIGHTS:
+        check_initial_weights(folder, cfg.MODEL.BACKBONE.WEIGHTS, "MODEL.BACKBONE.WEIGHTS")
         check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
 
 

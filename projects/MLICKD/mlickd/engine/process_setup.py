@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import re
 import sys
 
@@ -31,7 +30,6 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     """
     if not args.eval_only:
         lock_output_dir(cfg.OUTPUT_DIR)
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     _prepare_log(cfg.OUTPUT_DIR)
     logger.info("Process %d of %d\n%s", comm.get_rank() + 1, comm.get_world_size(), collect_env_info())
     logger.info("Command line arguments: %s\nConfiguration:\n%s", args, cfg.dump())
@@ -49,7 +47,7 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 def _prepare_log(folder: str) -> None:
     """Set up the loggers of Detectron2 and of this project.
 
-    Outside of a terminal, they write no colors. They escape letters that cannot be encoded.
+    Outside of a terminal, they write no colors. They escape characters that cannot be encoded.
     """
     rank, logs = comm.get_rank(), [logging.getLogger(name) for name in ("fvcore", "detectron2", "mlickd")]
     before = {handler for log in logs for handler in log.handlers}

@@ -30,7 +30,7 @@ from mlickd.errors import InputError, ProcessError, one_line, user_error_message
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a closed terminal sends SIGHUP
 
-Run = Callable[[CfgNode, argparse.Namespace, Any], object]
+Run = Callable[[CfgNode, argparse.Namespace], object]
 
 LOCKS = ExitStack()  # files that lock_output_dir has locked
 
@@ -83,24 +83,22 @@ def _check_gpu_count(processes: int) -> None:
         )
 
 
-def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Namespace], tuple[CfgNode, tuple]]) -> None:
-    """Prepare a configuration, then run it in the number of processes that the command line sets.
+def launch(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Run a configuration in the number of processes that the command line sets.
 
     Args:
-        run: function at the top level of a module, called as ``run(cfg, args, run_arguments)`` in each process.
+        run: function at the top level of a module, called as ``run(cfg, args)`` in each process.
+        cfg: checked configuration.
         args: arguments of the command line.
-        prepare: function that returns the checked configuration, and ``run_arguments``, a tuple of loaded objects. If
-            ``launch`` starts processes, they get an empty tuple and load these objects themselves.
 
     Raises:
-        InputError: an argument is wrong, or ``prepare`` or ``run`` raises it.
+        InputError: an argument is wrong, or ``run`` raises it.
         ProcessError: a process has failed for another reason.
         SystemExit: one of :data:`STOP_SIGNALS` has stopped the processes.
     """
     world_size = num_processes(args)
-    cfg, run_arguments = prepare(args)
     if world_size == 1:
-        run(cfg, args, run_arguments)
+        run(cfg, args)
     elif in_torchrun():
         _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
         select_local_gpu(cfg.MODEL.DEVICE)
@@ -113,7 +111,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         comm.synchronize()
         try:
-            run(cfg, args, run_arguments)
+            run(cfg, args)
         except RuntimeError as error:
             if is_lost_connection(error):  # torchrun shows the error of the process that has failed
                 raise ProcessError(f"another process has ended ({one_line(error)}); {_REMEDY}") from error
@@ -245,7 +243,7 @@ def _run_rank(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
     if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
     try:
-        run(cfg, args, ())
+        run(cfg, args)
     except Exception as error:
         if is_lost_connection(error):  # another process has failed first
             time.sleep(_NOTICE)

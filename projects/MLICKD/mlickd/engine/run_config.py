@@ -18,8 +18,6 @@ from mlickd.config_files import find_config, merge_config_file, merge_options, s
 from mlickd.data.build import count_training_images, model_class
 from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
-from mlickd.distillation.hook import KnowledgeSource
-from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
@@ -64,24 +62,22 @@ def load_config(config_file: str, options: list[str], kd_stage: str = "", option
     return cfg
 
 
-def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[CfgNode | None, KnowledgeSource | None]]:
+def load_checked_config(args: argparse.Namespace) -> CfgNode:
     """Load, finalize, check and freeze the configuration of ``mlickd train``, and check its inputs.
 
     ``args.resume`` becomes False if the run has no checkpoint.
-
-    Returns:
-        The configuration, and the other arguments of the trainer from :func:`check_inputs`.
 
     Raises:
         InputError: the configuration or the data is wrong.
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
     resolve_run_config(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
-    args.resume = finalize_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=num_processes(args))
+    finalize_config(cfg, eval_only=args.eval_only, processes=num_processes(args))
+    args.resume = decide_to_resume(cfg.OUTPUT_DIR, requested=args.resume and not args.eval_only)
     check_devices(cfg.MODEL.DEVICE, args)
-    trainer_arguments = check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
+    check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
-    return cfg, trainer_arguments
+    return cfg
 
 
 def load_cache_config(
@@ -111,7 +107,7 @@ def load_cache_config(
         cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
         finalize_config(cfg)
         cfg.freeze()
-        model_blueprint(cfg, load_teacher_config(cfg))  # finds wrong layers before the teacher runs
+        model_blueprint(cfg)  # finds wrong layers before the teacher runs
         methods.append(cfg)
         for key in CACHE_KEYS:
             if attrgetter(key)(cfg) != attrgetter(key)(methods[0]):
@@ -163,10 +159,8 @@ def folder_of_run(file: str) -> str:
     return folder if is_run else ""
 
 
-def finalize_config(
-    cfg: CfgNode, *, eval_only: bool = False, resume: bool = False, processes: int | None = None
-) -> bool:
-    """Check a configuration and fill in the values that follow from datasets, model and existing files (in place).
+def finalize_config(cfg: CfgNode, *, eval_only: bool = False, processes: int | None = None) -> None:
+    """Check a configuration and fill in the values that follow from datasets and model (in place).
 
     - ``MODEL.NUM_CLASSES`` becomes the number of classes of the datasets.
     - In a training, the numbers of iterations become those for the number of images (:func:`scale_schedule`).
@@ -181,14 +175,10 @@ def finalize_config(
     Args:
         cfg: configuration, see :func:`load_config`.
         eval_only: the run only evaluates.
-        resume: continue from a checkpoint if the run has one.
         processes: number of processes that will train together; by default the current number.
 
-    Returns:
-        Whether the run continues from a checkpoint, see :func:`mlickd.engine.checkpointing.decide_to_resume`.
-
     Raises:
-        InputError: a value, dataset, class count, stage or checkpoint is wrong.
+        InputError: a value, dataset, class count or stage is wrong.
     """
     # Processes divide a batch only in training.
     check_config(cfg, 1 if eval_only else comm.get_world_size() if processes is None else processes)
@@ -213,9 +203,7 @@ def finalize_config(
         _fill_in_stage(cfg)
     if not eval_only:
         _check_schedule(cfg)
-    resume = decide_to_resume(cfg.OUTPUT_DIR, requested=resume and not eval_only)
 
-    remedy = "train it first or give another path"
     if eval_only:
         check_has_learned(cfg, cfg.OUTPUT_DIR)
         checkpoint = replace_with_student(cfg)
@@ -223,15 +211,8 @@ def finalize_config(
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
     elif cfg.KD.STAGE != stages[0] and not cfg.MODEL.WEIGHTS:
         cfg.MODEL.WEIGHTS = os.path.join(os.path.dirname(cfg.OUTPUT_DIR), KD_STAGES[0], STUDENT_CHECKPOINT)
-        remedy = (
-            f"run `--kd-stage {KD_STAGES[0]}` first, set MODEL.WEIGHTS to a checkpoint of the student, or skip stage 1 "
-            "with KD.METHOD_STAGES \"('prediction',)\""
-        )
     if cfg.MODEL.WEIGHTS:
-        if not resume:  # a resumed run does not read them
-            require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", remedy)
         cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded
-    return resume
 
 
 def scale_schedule(cfg: CfgNode, images: int = 0) -> list[str]:

@@ -16,12 +16,11 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from torch import nn
-from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
 from mlickd.data.build import labeled_fraction, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook
-from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
+from mlickd.distillation.hook import build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
 from mlickd.files import write_json
@@ -41,24 +40,17 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """Trains the model that ``MODEL.META_ARCHITECTURE`` names: a teacher, a student, or a stage of distillation."""
 
-    def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode | None = None, knowledge: KnowledgeSource | None = None):
-        """
-        Args:
-            cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
-            teacher_cfg: configuration of the teacher from :func:`mlickd.engine.check_inputs`; None loads it.
-            knowledge: opened cache from :func:`mlickd.engine.check_inputs`; None builds a source of knowledge.
-        """
+    def __init__(self, cfg: CfgNode):
+        """Build everything from a configuration that :func:`mlickd.engine.finalize_config` has completed."""
         # DefaultTrainer.__init__ would build another loop and checkpointer.
         TrainerBase.__init__(self)
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         lock_output_dir(cfg.OUTPUT_DIR)
         self.kind = model_class(cfg)
-        if teacher_cfg is None and needs_knowledge(cfg):
-            teacher_cfg = load_teacher_config(cfg)
-        self.teacher_cfg = teacher_cfg
-        model = self.build_model(cfg, self.teacher_cfg)
+        model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg)
+        # A cached teacher does not see the images.
+        live_teacher = load_teacher_config(cfg) if needs_knowledge(cfg) and not cfg.KD.CACHE else None
+        data_loader = self.build_train_loader(cfg, live_teacher)
         model = distributed_model(model)
         self._trainer = TrainingLoop(
             model,
@@ -74,7 +66,7 @@ class Trainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.KEEP_CHECKPOINTS, trainer=weakref.proxy(self)
         )
         # Load the teacher after the student is built, because the student's random weights must not depend on it.
-        self.knowledge = knowledge or (build_knowledge_source(cfg, teacher_cfg) if teacher_cfg else None)
+        self.knowledge = build_knowledge_source(cfg) if needs_knowledge(cfg) else None
         if self.knowledge and cfg.KD.CACHE:
             logger.info("Teacher: knowledge from the cache %s", cfg.KD.CACHE)
         self.start_iter = 0
@@ -83,24 +75,18 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     @classmethod
-    def build_model(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> nn.Module:
-        """Build the model without logging its modules; a distilled model loads ``teacher_cfg`` if it is None."""
-        kind = model_class(cfg)
-        if kind.student_architecture:
-            model = kind(cfg, teacher_cfg).to(cfg.MODEL.DEVICE)
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the model without logging its modules."""
+        model = build_model(cfg)
+        if model.student_architecture:
             model.labeled_fraction = labeled_fraction(cfg)
-        else:
-            model = build_model(cfg)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         logger.info("%s: %.2f million trainable parameters", type(model).__name__, trainable / 1e6)
         return model
 
     build_optimizer = staticmethod(build_optimizer)
+    build_train_loader = staticmethod(build_train_loader)
     build_test_loader = staticmethod(build_test_loader)
-
-    def build_train_loader(self, cfg: CfgNode) -> DataLoader:
-        """See :func:`mlickd.data.build_train_loader`; a cached teacher does not see the images."""
-        return build_train_loader(cfg, None if cfg.KD.CACHE else self.teacher_cfg)
 
     @classmethod
     def build_evaluator(
@@ -233,7 +219,7 @@ class Trainer(DefaultTrainer):
                 # The run was killed before it saved the final checkpoint, and no further step would save it.
                 self.checkpointer.save(FINAL, iteration=self.iter)
         else:
-            # Load first, because an earlier run may have left the weights of the backbone in this folder.
+            # Load first, so that the files of an earlier run keep their names if a process cannot load the weights.
             load_initial_weights(self.cfg, self.checkpointer.model)
             comm.synchronize()
             self.checkpointer.rename_earlier_run()

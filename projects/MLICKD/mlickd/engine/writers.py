@@ -32,7 +32,7 @@ METRICS = "metrics.json"
 
 
 class WriteEvaluationHook(HookBase):
-    """Writes the metrics of an evaluation at once. Detectron2 writes them later, so a killed run would lose them."""
+    """Writes the metrics of an evaluation immediately. Detectron2 writes them later, and a killed run loses them."""
 
     def __init__(self, writers: Sequence[EventWriter]):
         """Use writers that Detectron2's hook also uses and closes."""

@@ -101,12 +101,11 @@ def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, p
         )
 
 
-def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
+def model_blueprint(cfg: CfgNode) -> nn.Module:
     """Build a model on PyTorch's ``meta`` device. Its parameters have names and shapes, but no values.
 
     Args:
         cfg: complete configuration.
-        arguments: further arguments of the model's class, such as the teacher's configuration.
 
     Raises:
         InputError: the model cannot be built from these values.
@@ -119,12 +118,12 @@ def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
     try:
         try:
             with torch.device("meta"):
-                return model_class(cfg, *arguments)
+                return model_class(cfg)
         except RuntimeError:
             # A custom backbone may compute with its parameters while it is built.
             cfg.MODEL.DEVICE = "cpu"
             with torch.random.fork_rng(devices=[]):
-                return model_class(cfg, *arguments)
+                return model_class(cfg)
     except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         names = [cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.NAME]
         if model_class.is_detector:

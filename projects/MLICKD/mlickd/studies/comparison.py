@@ -27,18 +27,7 @@ from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method
 
 # Keys of TEST that must be equal in all runs.
-_PROTOCOL = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION")
-# Keys with another value in each run, and the options of the command that set them.
-_OPTIONS = {
-    "SEED": "--seeds",
-    "OUTPUT_DIR": "--output",
-    "KD.TEACHER.WEIGHTS": "--teacher",
-    "KD.CACHE": "--output",
-    "DATASETS.TRAIN": "--train",
-    "DATASETS.UNLABELED": "--unlabeled",
-    "DATASETS.TEST": "--test",
-    "DATASETS.PROPOSALS.METHOD": "--proposals",
-}
+_PROTOCOL = ("THRESHOLD", "AVERAGE_PRECISION")
 
 
 @dataclass(frozen=True)
@@ -137,7 +126,7 @@ class Comparison:
         by_seed = {seed: self._methods(seed) for seed in self.seeds}
         self.iterations = {method.name: method.iterations for method in by_seed[self.seeds[0]]}
         names = [name for methods in by_seed.values() for method in methods for name in method.datasets]
-        names = [whole_name(name) for name in (*self._tests(self.seeds[0]), *names)]
+        names = [whole_name(name) for name in (*self._test_datasets(self.seeds[0]), *names)]
         arguments = (self.folder, names, self.proposals, self._given_proposals())
         self._proposals, self._proposal_jobs = proposal_jobs(*arguments)
         self.models, teacher = [], None
@@ -160,9 +149,6 @@ class Comparison:
 
     def _check(self) -> None:
         """Check the conditions of a comparison before any run starts."""
-        for key in self.options[::2]:
-            if key in _OPTIONS:
-                raise InputError(f"options: {key} differs from run to run; leave it out, and give {_OPTIONS[key]}")
         if len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: give each seed once")
         if self.teacher:
@@ -175,7 +161,7 @@ class Comparison:
             if known.METHOD != self.proposals and not known.TRAIN_FILES:
                 remedy = f"give --proposals {known.METHOD}"
                 raise InputError(f"--proposals {self.proposals}: --teacher has learned from {known.METHOD}; {remedy}")
-        expected = {key: self.methods[0].cfg.TEST[key] for key in _PROTOCOL} | {"TOP_K": 3}
+        expected = {key: self.methods[0].cfg.TEST[key] for key in _PROTOCOL}
         for method in (*self.methods, *(() if self.teacher else (self.teacher_method,))):
             for key, value in expected.items():
                 if method.cfg.TEST[key] != value:
@@ -229,7 +215,7 @@ class Comparison:
             return teacher
         name, method = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER, self.teacher_method.for_seed(seed)
         method = method.for_images(count_training_images(method.cfg))
-        datasets = dict.fromkeys(map(whole_name, (*method.datasets, *self._tests(seed))))
+        datasets = dict.fromkeys(map(whole_name, (*method.datasets, *self._test_datasets(seed))))
         inputs = [self._proposals[dataset] for dataset in datasets]
         job = self._training(name, method, seed, inputs=inputs, depends_on=self._proposal_jobs)
         self.models.append(TrainedModel(TEACHER, seed, job.folder, self.test, [job]))
@@ -270,7 +256,7 @@ class Comparison:
                 cache_name = f"seed{seed}/{cache_name}"
             knowledge[-1] = str(self.folder / cache_name)
             also = [argument for other in group[1:] for argument in ("--also-for", other.config_file)]
-            options = [*self.options, *self._data(method, seed)]
+            options = [*self.options, *self._dataset_options(method, seed)]
             command = ["cache-knowledge", "--config-file", group[0].config_file, "--batch-size", 16, *also, *options]
             cache = Job(
                 cache_name,
@@ -294,7 +280,7 @@ class Comparison:
         self, name: str, method: Method, seed: int, stage: str = "", knowledge: Sequence[str] = (), **needs: Sequence
     ) -> Job:
         command = ["train", "--config-file", method.config_file, *(["--kd-stage", stage] if stage else [])]
-        options = [*self.options, *method.schedule, *self._data(method, seed), "SEED", str(seed)]
+        options = [*self.options, *method.schedule, *self._dataset_options(method, seed), "SEED", str(seed)]
         return Job(
             f"{name}/{stage}" if stage else name,
             self.folder,
@@ -303,17 +289,18 @@ class Comparison:
             result=STUDENT_CHECKPOINT if stage == "feature" else "results.json",
             configs=method.files,
             options=[stage, *options],
-            datasets=[*method.datasets, *self._tests(seed)],
+            datasets=[*method.datasets, *self._test_datasets(seed)],
             resumes=True,
             **needs,
         )
 
-    def _tests(self, seed: int) -> tuple[str, ...]:
+    def _test_datasets(self, seed: int) -> tuple[str, ...]:
         return (self.test, part_for_seed(self.held_out, seed)) if self.held_out else (self.test,)
 
-    def _data(self, method: Method, seed: int) -> list[str]:
+    def _dataset_options(self, method: Method, seed: int) -> list[str]:
         data, datasets = [], method.cfg.DATASETS
-        for split, names in (("TRAIN", datasets.TRAIN), ("UNLABELED", datasets.UNLABELED), ("TEST", self._tests(seed))):
+        splits = {"TRAIN": datasets.TRAIN, "UNLABELED": datasets.UNLABELED, "TEST": self._test_datasets(seed)}
+        for split, names in splits.items():
             data += [f"DATASETS.{split}", str(tuple(names))] if names else []
             files = [self._proposals[whole_name(name)] for name in names]
             if files != [proposals_path(name, self.proposals) for name in names]:

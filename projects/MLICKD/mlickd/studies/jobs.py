@@ -122,7 +122,7 @@ def proposal_jobs(
     Uses ``given`` proposals, or else stored proposals of the same images, regardless of their parameters and origin.
     Missing proposals of a read-only folder go to ``root``, the folder of the study.
     """
-    paths, jobs, usual = dict(given), [], []
+    paths, jobs, writable = dict(given), [], []
     command = ["generate-proposals", "--method", method, "--dataset"]
     for name in dict.fromkeys(name for name in names if name not in given):
         paths[name] = proposals_path(name, method)
@@ -131,12 +131,14 @@ def proposal_jobs(
         try:
             if not paths[name].exists():
                 check_writable(paths[name])
-            usual.append(name)
+            writable.append(name)
         except InputError:
             paths[name] = root / f"proposals-{name}-{method}"
             arguments = [*command, name, "--output", str(paths[name])]
             jobs.append(Job(paths[name].name, root, arguments, datasets=[name], is_intermediate=True))
-    return paths, [*jobs, Job("generate-proposals", root, [*command, *usual], is_intermediate=True)] if usual else jobs
+    if writable:
+        jobs.append(Job("generate-proposals", root, [*command, *writable], is_intermediate=True))
+    return paths, jobs
 
 
 def jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
@@ -227,7 +229,9 @@ def _run_job(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     command, environment, resume = list(job.command), dict(os.environ), False
     if job.folder.exists():
         if "digest" not in last:
-            return f"{job.folder}: was not made by this command; remove it, or give another --output"
+            failure = f"{job.folder}: was not made by this command; remove it, or give another --output"
+            job.write_record({"failure": failure})
+            return failure
         resume = job.resumes and last["digest"] == digest
         if resume:
             command.insert(1, "--resume")

@@ -74,7 +74,6 @@ def compute_scores(run: Path, dataset: str) -> ImageScores:
     if run_class_names(cfg, run) != class_names(dataset):
         raise InputError(f"--dataset {dataset}: has other classes than {run}; give a dataset with these classes")
     cfg.defrost()
-    cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES = (dataset,), ()
     cfg.OUTPUT_DIR = str(run / "evaluation")
     evaluator = Trainer.build_evaluator(cfg, dataset, checkpoint=cfg.MODEL.WEIGHTS)
     inference_on_dataset(model, build_test_loader(cfg, dataset), evaluator)

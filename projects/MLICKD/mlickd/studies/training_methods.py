@@ -18,6 +18,17 @@ from mlickd.errors import InputError
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
 # Names of students, without the names of the other folders of a seed. Legends leave out names that begin with "_".
 _NAME = re.compile(r"(?!(teacher|knowledge.*)$)[^\W_][\w.-]*")
+# Keys with another value in each run, and the options of the command that set them.
+_OPTIONS = {
+    "SEED": "--seeds",
+    "OUTPUT_DIR": "--output",
+    "KD.TEACHER.WEIGHTS": "--teacher",
+    "KD.CACHE": "--output",
+    "DATASETS.TRAIN": "--train",
+    "DATASETS.UNLABELED": "--unlabeled",
+    "DATASETS.TEST": "--test",
+    "DATASETS.PROPOSALS.METHOD": "--proposals",
+}
 
 
 @dataclass(frozen=True)
@@ -138,20 +149,21 @@ def load_method(
             differs from it. None: the method keeps none of them.
 
     Raises:
-        InputError: the configuration is wrong, or its last stage does not train the classifier.
+        InputError: the configuration is wrong, or its model does not fit ``name``: only the teacher is a detector.
     """
+    for key in options[::2]:
+        if key in _OPTIONS:
+            raise InputError(f"options: {key} differs from run to run; leave it out, and give {_OPTIONS[key]}")
     cfg = load_config(",".join(map(str, files)), list(options), option=f"method {name}:")
     try:
         check_config(cfg)
     except InputError as error:
         raise InputError(f"{files[-1]}: {error}") from error
+    if cfg.TEST.TOP_K != 3:
+        raise InputError(f"{files[-1]}: TEST.TOP_K is {cfg.TEST.TOP_K}; all runs need 3")
     for key, value in (("DATASETS.TRAIN", (train,)), ("KD.TEACHER.WEIGHTS", ""), ("KD.CACHE", "")):
         if common is None or attrgetter(key)(cfg) == attrgetter(key)(common):
             cfg.merge_from_list([key, value])
-    method = Method(name, files, cfg)
-    if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
-        raise InputError(
-            f"{files[-1]}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES do not train a {name}; a teacher is a "
-            "detector, and the last stage of a student is prediction"
-        )
-    return method
+    if model_class(cfg).is_detector != (name == TEACHER):
+        raise InputError(f"{files[-1]}: MODEL.META_ARCHITECTURE does not train a {name}; only a teacher is a detector")
+    return Method(name, files, cfg)

@@ -40,19 +40,18 @@ class CachedKnowledge:
     Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
     """
 
-    def __init__(self, cfg: CfgNode, request: KnowledgeRequest | None = None, teacher_cfg: CfgNode | None = None):
+    def __init__(self, cfg: CfgNode, request: KnowledgeRequest | None = None):
         """Open the caches of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED`` in ``KD.CACHE``.
 
         Args:
             cfg: configuration of the distillation.
             request: features and maps to read; None takes the request of the stage.
-            teacher_cfg: the teacher's configuration, see :func:`load_teacher_config`; None loads it.
 
         Raises:
             InputError: a cache is missing, incomplete or corrupt, or its settings differ from the settings of the run.
         """
         request = request or KnowledgeRequest.for_stage(cfg)
-        teacher_cfg = teacher_cfg or load_teacher_config(cfg)
+        teacher_cfg = load_teacher_config(cfg)
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
         heads = ROI_HEADS_REGISTRY.get(teacher_cfg.MODEL.ROI_HEADS.NAME)
         self.weights_from_scores = cfg.KD.REGIONS.WEIGHT == "teacher" and heads.scores_from_streams
