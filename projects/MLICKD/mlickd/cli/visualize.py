@@ -36,7 +36,7 @@ def main() -> None:
     number_help = "number of random images (default: 24)"
     shown.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
     shown.add_argument("--images", dest="image_ids", nargs="+", default=[], metavar="ID", help="ids (default: random)")
-    photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
+    photos_help = "photos, folders or patterns to show instead of images of the dataset"
     shown.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     threshold_help = "threshold of all classes (default: from `mlickd tune-thresholds`, else TEST.THRESHOLD of the run)"
