@@ -172,6 +172,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("evaluate run --threshold 50", "--threshold", None),
     ("evaluate run --bootstrap -1", "--bootstrap -1", None),
     ("evaluate u.npz --bootstrap 9", "u.npz", scores_without_targets),
+    ("evaluate-proposals --dataset gone --methods sliding --json photo.jpg/a.json", "photo.jpg/a.json", None),
     ("evaluate-proposals --dataset tiny_val", "--methods", None),
     ("evaluate-proposals --dataset tiny_val --methods edges", "edges", None),
     ("evaluate-proposals --dataset tiny_val --methods sliding", "--dataset: ", None),
