@@ -53,6 +53,10 @@ def test_records_have_labels_sizes_and_boxes(pets):
     ]
     (pets / "instances_train.json").unlink()
     assert load_folder_dataset(pets, "train").records == [{**first, "labels": [0, 1]}, {**second, "labels": []}]
+    for record in first, second:
+        Path(record["file_name"]).write_text("not an image")
+    with pytest.raises(InputError, match=r"labels_train\.csv: 2 of 2 images .*a\.jpg: .*b\.png: "):
+        load_folder_dataset(pets, "train")
 
 
 def test_tables_of_other_programs_are_read(pets):

@@ -77,12 +77,18 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
     if repeated := [name for name, count in Counter(filter(None, image_names)).items() if count > 1]:
         raise InputError(f"{instances}: several images have a 'file_name' that means {repeated[0]}; correct them")
     listed = dict(zip(image_names, file.images if file else (), strict=True))
-    records = []
+    records, problems = [], []
     for name, (labels, ignored) in rows.items():
         path = os.path.join(images.root, name)
-        height, width = listed[name].size(path) if name in listed else image_size(path)
+        try:
+            height, width = listed[name].size(path) if name in listed else image_size(path)
+        except InputError as error:
+            problems.append(str(error))
+            continue
         record = {"file_name": path, "height": height, "width": width, "image_id": name, "labels": sorted(labels)}
         records.append({**record, "ignored_labels": sorted(ignored)} if ignored else record)
+    if problems:
+        raise InputError(f"{table}: {len(problems)} of {len(rows)} images cannot be used: {'; '.join(problems)}")
     boxes = _match_boxes(file, image_names, records, class_names, classes) if file else None
     return MultiLabelDataset(PackedRecords(records, boxes), class_names, f"{contents[split].format}, {table}")
 
