@@ -58,16 +58,18 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         if name in sources:
             raise InputError(f"{source[0]} and {sources[name][0]} have the labels of {name!r}; keep one")
         sources[name] = source
-    table, image_root, _ = sources.setdefault(split, [folder / f"labels_{split}.csv", folder / "images", read_table])
+    table, image_root, read = sources.setdefault(split, [folder / f"labels_{split}.csv", folder / "images", read_table])
     classes = folder / "classes.txt"
-    class_names = read_classes(classes) if classes.exists() else None
-    used = sources if class_names is None else [split]
+    class_names = read_classes(classes) if classes.exists() else []
+    used = [split] if class_names else sources
     contents = {name: sources[name][2](sources[name][0], class_names) for name in used}
-    if class_names is None:
+    if not class_names:
         classes, lists = table, [content.class_names() for content in contents.values()]
         class_names = lists[0] if lists.count(lists[0]) == len(lists) else sorted(set().union(*lists))
         if not class_names:
             raise InputError(f"{table}: has no label; export it with labels, or write classes.txt")
+        if read is read_table:  # checks that each class has a column
+            contents[split] = read_table(table, class_names)
     images = ImageFolder(image_root)
     rows = _image_labels(contents[split], images, class_names, classes)
     instances = folder / f"instances_{split}.json"
