@@ -187,7 +187,6 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("generate-proposals --dataset tiny_fit tiny_val --output x", "--output", None),
     ("generate-proposals --dataset tiny_fit --workers -1", "--workers: -1", None),
     ("generate-proposals --dataset tiny_fit --set depth 3", "depth", None),
-    ("generate-proposals --images .", "--output", None),
     (f"{PREDICT} --json a --csv a", "--json a, --csv a", None),
     ("visualize --baseline run --output x", "--dataset", None),
     ("tune-thresholds --run run --dataset boxed_train", "--dataset boxed_train", None),
