@@ -47,7 +47,7 @@ def main() -> None:
     del options["debug"]
     if options["activation_maps"] and not (options["baseline"] or options["distilled"]):
         parser.error("--activation-maps requires --baseline or --distilled")
-    photos = options["photos"] = photo_records(options["photos"], failures=failures) if options["photos"] else []
+    photos = options["photos"] = photo_records(options["photos"], failures) if options["photos"] else []
     index = write_gallery_of_runs(**options)
     print(f"Gallery: {index}")
     if not photos:
