@@ -189,6 +189,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("generate-proposals --dataset tiny_fit --set depth 3", "depth", None),
     (f"{PREDICT} --json a --csv a", "--json a, --csv a", None),
     ("visualize --baseline run --output x", "--dataset", None),
+    ("visualize --baseline run --output x --dataset tiny_val --photos photo.jpg", "either --dataset or", None),
     ("tune-thresholds --run run --dataset boxed_train", "--dataset boxed_train", None),
 ]
 

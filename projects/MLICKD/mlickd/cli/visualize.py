@@ -24,8 +24,7 @@ and the teacher's regions. Open the pages in a browser. Each page contains all i
 def main() -> None:
     """Run the models, and write the gallery and the plots."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    dataset_help = "dataset of the images; --photos uses only its classes"
-    parser.add_argument("--dataset", dest="dataset_name", metavar="NAME", help=dataset_help)
+    parser.add_argument("--dataset", dest="dataset_name", metavar="NAME", help="dataset of the images")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
