@@ -17,7 +17,7 @@ from mlickd.data import (
     View,
     build_train_loader,
 )
-from mlickd.data.augmentation import RandomCrop
+from mlickd.data.sampling import RandomCrop
 from mlickd.data.workers import PackedBatch
 
 DTYPES = st.sampled_from([torch.uint8, torch.float32, torch.float16, torch.int64, torch.bool, torch.float64])

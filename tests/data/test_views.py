@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlickd.data import View
-from mlickd.data.augmentation import RandomCrop
+from mlickd.data.sampling import RandomCrop
 from mlickd.data.views import resize_part
 from mlickd.decoding import max_reduction
 

@@ -127,6 +127,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("evaluate run --threshold 50", "--threshold", None),
     ("evaluate run --bootstrap -1", "--bootstrap -1", None),
     ("evaluate u.npz --bootstrap 9", "u.npz", scores_without_targets),
+    ("evaluate-proposals --dataset gone --methods sliding --json photo.jpg/a.json", "photo.jpg/a.json", None),
     ("evaluate-proposals --dataset tiny_val", "--methods", None),
     ("evaluate-proposals --dataset tiny_val --methods edges", "edges", None),
     ("evaluate-proposals --dataset tiny_val --methods sliding", "--dataset: ", None),
@@ -140,10 +141,10 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("generate-proposals --dataset tiny_fit tiny_val --output x", "--output", None),
     ("generate-proposals --dataset tiny_fit --workers -1", "--workers: -1", None),
     ("generate-proposals --dataset tiny_fit --set depth 3", "depth", None),
-    ("generate-proposals --images .", "--output", None),
     (f"{PREDICT} --json a --csv a", "--json a, --csv a", None),
     ("visualize --baseline run --output x", "--dataset", None),
     ("visualize --baseline run --dataset tiny_val --output photo.jpg", "photo.jpg", None),
+    ("visualize --baseline run --output x --dataset tiny_val --photos photo.jpg", "either --dataset or", None),
     ("tune-thresholds --run run --dataset other_train", "--dataset other_train", None),
 ]
 

@@ -11,7 +11,7 @@ from mlickd.prediction.photo_report import find_photos
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (["b.png", "a.jpg", "b.png"], ["b.png", "a.jpg"]),
+        (["b.png", "a.jpg", "trip/../b.png", "./a.jpg"], ["b.png", "a.jpg"]),
         (["trip"], ["trip/c.JPG", "trip/day/d.jpg", "trip/phone.HEIC"]),
         (["trip/*", "b*"], ["trip/c.JPG", "trip/phone.HEIC", "b.png"]),
         (["[x].jpg"], ["[x].jpg"]),

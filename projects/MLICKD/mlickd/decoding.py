@@ -1,6 +1,5 @@
 """Decode images for training, evaluation and prediction, so that all of them see the same pixels."""
 
-import io
 import os
 
 import numpy as np
@@ -66,9 +65,7 @@ class RecordImage:
                 data = file.read()
             height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
             if _may_have_orientation(data):
-                stream = io.BytesIO(data)
-                stream.name = self._path  # for messages
-                with open_image_file(stream) as image:
+                with open_image_file(self._path) as image:
                     self._orientation = exif_orientation(image)
         except (OSError, ValueError, InputError):
             return
@@ -133,9 +130,9 @@ def max_reduction(height: int, width: int, side: int) -> int:
 
 def read_square(record: dict, side: int) -> np.ndarray:
     """Return the image of a record, warped to (side, side, 3) uint8 RGB, the input of an exported student."""
-    file = RecordImage(record)
-    pixels, reduction = file.decode(max_reduction(file.height, file.width, side))
-    box = (0, 0, file.width / reduction, file.height / reduction)
+    image = RecordImage(record)
+    pixels, reduction = image.decode(max_reduction(image.height, image.width, side))
+    box = (0, 0, image.width / reduction, image.height / reduction)
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 

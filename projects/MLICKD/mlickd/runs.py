@@ -14,8 +14,6 @@ import detectron2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
-from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
 from torch import nn
 
@@ -154,15 +152,11 @@ def predict(
     Returns:
         Outputs by image id, on the CPU: ``image_scores`` (C,), and for a teacher ``instances`` in original pixels.
     """
-    loader = build_detection_test_loader(
-        dataset=list(records),
-        mapper=build_test_mapper(cfg, dataset_name, can_propose=True),
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        num_workers=0,
-    )
+    mapper, size = build_test_mapper(cfg, dataset_name, can_propose=True), cfg.TEST.IMS_PER_BATCH
     outputs = {}
-    with inference_context(model), torch.no_grad():
-        for batch in loader:
+    for start in range(0, len(records), size):
+        batch = [mapper(record) for record in records[start : start + size]]
+        with torch.no_grad():
             for sample, output in zip(batch, model(batch), strict=True):
                 outputs[sample["image_id"]] = {key: value.to("cpu") for key, value in output.items()}
     return outputs

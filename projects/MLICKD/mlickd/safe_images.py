@@ -60,7 +60,7 @@ def max_pixels() -> float:
 
 
 @contextmanager
-def open_image_file(file: str | os.PathLike[str] | io.BytesIO, *, decode: bool = True) -> Iterator[Image.Image]:
+def open_image_file(file: str | os.PathLike[str], *, decode: bool = True) -> Iterator[Image.Image]:
     """Open an image file with Pillow if it has a photo format and a size that is safe to decode.
 
     The size is checked before decoding, because a file of a few kilobytes can expand to more than the available
@@ -75,28 +75,28 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO, *, decode: bool =
     if LIMIT_VARIABLE in os.environ and Image.MAX_IMAGE_PIXELS is not None:
         # Pillow refuses images with more than twice this number, and checks a TIFF again when it decodes it.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, int(limit) // 2 + 1)
-    name, outer = file.name if isinstance(file, io.BytesIO) else file, _notes.get()
+    outer = _notes.get()
     try:
         with collect_notes() as notes, _open(file, limit, decode) as image:
             yield image
     except FileNotFoundError:
-        raise InputError(f"{name}: image file not found; check the path") from None
+        raise InputError(f"{file}: image file not found; check the path") from None
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{name}: has more than {limit / 1e6:.0f} million pixels (a possible decompression bomb); "
+            f"{file}: has more than {limit / 1e6:.0f} million pixels (a possible decompression bomb); "
             f"shrink the image, or raise the limit with {LIMIT_VARIABLE}"
         ) from error
     except MemoryError as error:
-        raise InputError(f"{name}: needs more memory than is free; shrink the image") from error
+        raise InputError(f"{file}: needs more memory than is free; shrink the image") from error
     except Exception as error:  # corrupt data raises many types of errors
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(
-                f"{name}: cannot be opened ({error.strerror}); check its permissions and the disk"
+                f"{file}: cannot be opened ({error.strerror}); check its permissions and the disk"
             ) from error
-        raise InputError(f"{name}: cannot be read as an image ({_reason(file, error)}); replace it") from error
+        raise InputError(f"{file}: cannot be read as an image ({_reason(file, error)}); replace it") from error
     if notes:
         reasons = shorten_list(dict.fromkeys(notes), 3)
-        note = one_line(InputError(f"{name}: metadata that cannot be read is left out ({reasons})"))
+        note = one_line(InputError(f"{file}: metadata that cannot be read is left out ({reasons})"))
         _log_once(note) if outer is None else outer.append(note)
 
 
@@ -111,7 +111,7 @@ def collect_notes() -> Iterator[list[str]]:
 
 
 def note_pillow_warnings() -> None:
-    """Turn Pillow's warnings about metadata into notes that name the image, and hide its others about images."""
+    """Turn Pillow's warnings about metadata into notes that name the image; hide its other warnings about images."""
     warnings.filterwarnings("always", module=r"PIL\.")  # by default, only the first of several images has a warning
     show = warnings.showwarning
 
@@ -140,7 +140,7 @@ def exif_orientation(image: Image.Image) -> int:
     return value if value in TURNS else 1
 
 
-def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, decode: bool, retry: bool = True) -> Image.Image:
+def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, decode: bool) -> Image.Image:
     """Open an image with at most ``limit`` pixels, without its metadata if Pillow cannot open it otherwise."""
     image, parts = None, []
     try:
@@ -151,26 +151,25 @@ def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, decode: bool,
             image.load()
         return image
     except Exception as error:
-        if retry and not isinstance(error, (FileNotFoundError, Image.DecompressionBombError)):
+        if not (isinstance(file, io.BytesIO) or isinstance(error, (FileNotFoundError, Image.DecompressionBombError))):
             parts = _parts(file)
         if image is not None:
             image.close()
         if not any(reason for _, reason in parts):
             raise
     _notes.get().extend(reason for _, reason in parts if reason)
-    return _open(io.BytesIO(b"".join(part for part, reason in parts if not reason)), limit, decode, retry=False)
+    return _open(io.BytesIO(b"".join(part for part, reason in parts if not reason)), limit, decode=True)
 
 
-def _has_text_after_pixels(file: str | os.PathLike[str] | io.BytesIO) -> bool:
+def _has_text_after_pixels(file: str | os.PathLike[str]) -> bool:
     """Return whether a PNG file may have its orientation after the pixels, where only decoding finds it."""
-    content = file.getvalue() if isinstance(file, io.BytesIO) else Path(file).read_bytes()
-    rest = content.partition(b"IDAT")[2]
+    rest = Path(file).read_bytes().partition(b"IDAT")[2]
     return any(kind in rest for kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"))
 
 
-def _parts(file: str | os.PathLike[str] | io.BytesIO) -> list[tuple[bytes, str]]:
+def _parts(file: str | os.PathLike[str]) -> list[tuple[bytes, str]]:
     """Return the parts of an image file, each with a reason to leave it out, which is empty for most parts."""
-    with io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else open(file, "rb") as content:
+    with open(file, "rb") as content:
         start = content.read(12)
         formats = {b"\x89PNG": _png_parts, b"WEBP": _webp_parts, b"ftypavif": _avif_parts, b"\xff\xd8": _jpeg_parts}
         formats |= {b"GIF8": _gif_parts, b"II*\0": _tiff_parts, b"MM\0*": _tiff_parts}
@@ -264,8 +263,8 @@ def _known_formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _reason(file: str | os.PathLike[str] | io.BytesIO, error: Exception) -> str:
-    if isinstance(file, io.BytesIO) or not isinstance(error, UnidentifiedImageError):
+def _reason(file: str | os.PathLike[str], error: Exception) -> str:
+    if not isinstance(error, UnidentifiedImageError):
         return str(error)
     with open(file, "rb") as content:
         start = content.read(12)

@@ -53,6 +53,10 @@ def test_records_have_labels_sizes_and_boxes(pets):
     ]
     (pets / "instances_train.json").unlink()
     assert load_folder_dataset(pets, "train").records == [{**first, "labels": [0, 1]}, {**second, "labels": []}]
+    for record in first, second:
+        Path(record["file_name"]).write_text("not an image")
+    with pytest.raises(InputError, match=r"labels_train\.csv: 2 of 2 images .*a\.jpg: .*b\.png: "):
+        load_folder_dataset(pets, "train")
 
 
 def test_tables_of_other_programs_are_read(pets):
@@ -70,6 +74,14 @@ def test_a_table_may_have_a_column_for_each_class(pets):
     records = load_folder_dataset(pets, "train").records
     assert "ignored_labels" not in records[0] and records[1]["ignored_labels"] == [1]
     assert label_targets(records, 3).tolist() == [[1, 1, 0], [0, -1, 0]]
+    (pets / "classes.txt").unlink()
+    assert load_folder_dataset(pets, "train").class_names == ["potted plant", "cat", "dog"]
+    (pets / "labels_test.csv").write_text("file_name,labels\na.jpg,cow|potted plant\nsub/b.png,potted plant")
+    dataset = load_folder_dataset(pets, "test")
+    assert dataset.class_names == ["cat", "cow", "dog", "potted plant"]
+    assert [record["labels"] for record in dataset.records] == [[1, 3], [3]]
+    with pytest.raises(InputError, match="labels_train.csv: line 1: .*'cow' is missing"):
+        load_folder_dataset(pets, "train")
 
 
 def test_a_folder_may_have_only_boxes(pets):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data.checking.split_checks import check_datasets, report_text
-from mlickd.files import write_json
+from mlickd.files import check_writable, write_json
 from mlickd.visualization.label_charts import draw_labels
 
 EPILOG = """\
@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts and findings to this file")
     parser.add_argument("--workers", type=positive_int, metavar="N", help="decoding threads (default: one per core)")
     args = parser.parse_args()
+    for path in filter(None, [args.json, *(args.output / name / "labels.png" for name in args.names)]):
+        check_writable(path)
     report = check_datasets(args.names, args.proposals, args.workers)
     print(report_text(report), flush=True)
     if args.json:

@@ -39,6 +39,7 @@ def command_parser(description: str, epilog: str, log_level: str = "WARNING") ->
     ``epilog`` contains examples.
     """
     logging.basicConfig(level=log_level, format="%(message)s")
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
     with suppress(ImportError):  # `mlickd env` also runs if Pillow is damaged
         from mlickd.safe_images import note_pillow_warnings
 

@@ -1,6 +1,5 @@
 """Show the labels of photos in a page on this machine, correct them by clicking, and download the corrected table."""
 
-import logging
 import os
 import signal
 import socket
@@ -32,7 +31,6 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help=host_help)
     parser.add_argument("--port", type=positive_int, metavar="N", help="port (default: the first free one from 7860)")
     args = parser.parse_args()
-    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
     set_stop_handlers(signal.default_int_handler)  # so that the photos are deleted
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
     with tempfile.TemporaryDirectory(prefix="mlickd-demo-") as os.environ["GRADIO_TEMP_DIR"]:

@@ -7,7 +7,7 @@ import cv2
 from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data import dataset_records
 from mlickd.evaluation.proposal_recall import evaluate_source, parse_sources, recall_table
-from mlickd.files import write_json
+from mlickd.files import check_writable, write_json
 
 EPILOG = """\
 example:
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--counts", nargs="+", type=positive_int, default=counts, metavar="N", help=counts_help)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers as JSON")
     arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
     sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)
     cv2.setNumThreads(1)

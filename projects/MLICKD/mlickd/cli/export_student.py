@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--license", metavar="ID", help="license of the model (default: not stated in its card)")
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")
-    parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders, patterns or lists of paths")
+    parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders or patterns")
     number_help = "number of random images of the dataset (default: all)"
     parser.add_argument("--num-images", type=positive_int, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
@@ -75,8 +75,10 @@ def main() -> None:
     run, records, failures = find_run(args.run), [], []
     if args.check:  # find problems before the file is written
         import_optional("onnxruntime", "--check")
-        dataset = run, args.dataset, args.num_images, args.seed
-        records = photo_records(args.photos, failures=failures) if args.photos else records_to_check(*dataset)
+        if args.photos:
+            records = photo_records(args.photos, failures)
+        else:
+            records = records_to_check(run, args.dataset, args.num_images, args.seed)
     cfg, model, metadata = export_student(run, args.output)
     size = f"{args.output.stat().st_size / 1e6:.1f} MB"
     print(f"{args.output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")

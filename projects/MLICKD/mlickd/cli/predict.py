@@ -1,7 +1,6 @@
 """Predict the labels of any photos, with a trained student or a teacher."""
 
 import argparse
-import logging
 import os
 import sys
 from pathlib import Path
@@ -71,7 +70,6 @@ def main() -> None:
     """Predict photos and report the result."""
     args = _parse_arguments()
     number, count = args.shard
-    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
     for path in filter(None, (args.json, args.csv)):
         if path != STDIO:
             check_writable(path)

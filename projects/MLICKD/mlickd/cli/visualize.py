@@ -24,8 +24,7 @@ and the teacher's regions. Open the pages in a browser. Each page contains all i
 def main() -> None:
     """Run the models, and write the gallery and the plots."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    dataset_help = "dataset of the images; --photos uses only its classes"
-    parser.add_argument("--dataset", dest="dataset_name", metavar="NAME", help=dataset_help)
+    parser.add_argument("--dataset", dest="dataset_name", metavar="NAME", help="dataset of the images")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
@@ -36,7 +35,7 @@ def main() -> None:
     number_help = "number of random images (default: 24)"
     shown.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
     shown.add_argument("--images", dest="image_ids", nargs="+", default=[], metavar="ID", help="ids (default: random)")
-    photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
+    photos_help = "photos, folders or patterns to show instead of images of the dataset"
     shown.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     threshold_help = "threshold of all classes (default: from `mlickd tune-thresholds`, else TEST.THRESHOLD of the run)"
@@ -46,7 +45,7 @@ def main() -> None:
     options, failures = vars(parser.parse_args()), []
     if options["activation_maps"] and not (options["baseline"] or options["distilled"]):
         parser.error("--activation-maps requires --baseline or --distilled")
-    photos = options["photos"] = photo_records(options["photos"], failures=failures) if options["photos"] else []
+    photos = options["photos"] = photo_records(options["photos"], failures) if options["photos"] else []
     index = write_gallery_of_runs(**options)
     print(f"Gallery: {index}")
     if not photos:

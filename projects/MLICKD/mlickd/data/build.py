@@ -14,14 +14,13 @@ from torch.utils.data import DataLoader
 
 from mlickd.errors import InputError
 
-from .augmentation import RandomCrop
 from .catalog import dataset_records
 from .mapper import MultiLabelMapper, map_at_sizes
 from .parts import whole_name
 from .proposals.image_proposals import complete_parameters, propose
 from .proposals.proposal_methods import PROPOSAL_METHODS
 from .proposals.store import ProposalStore, proposals_path
-from .sampling import TrainingBatchSampler, TrainingSamples
+from .sampling import RandomCrop, TrainingBatchSampler, TrainingSamples
 from .views import View
 from .workers import pack_batch, set_up_worker
 

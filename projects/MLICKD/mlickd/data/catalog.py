@@ -156,7 +156,7 @@ def _find_source(name: str, root: Path) -> DatasetSource:
     close = difflib.get_close_matches(name, {*available, *_known_sources(root)}, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise UnknownDatasetError(
-        f"unknown dataset {name!r}{hint}; choose one of {shorten_list(available)}, or put images/, classes.txt and "
+        f"unknown dataset {name!r}{hint}; choose one of {shorten_list(available)}, or put images/ and "
         f"labels_<split>.csv into a folder of {root} and give <folder>_<split>, or set DETECTRON2_DATASETS to the "
         "folder of your datasets"
     )

@@ -12,13 +12,12 @@ from mlickd.files import expand_path
 from mlickd.progress import progress
 
 
-def photo_records(paths: Sequence[str | os.PathLike[str]], failures: list[str] | None = None) -> list[dict]:
+def photo_records(paths: Sequence[str | os.PathLike[str]], failures: list[str]) -> list[dict]:
     """Return records without labels for photos from several paths, one record per photo.
 
     Args:
         paths: folders, photos or glob patterns, see :func:`expand_path`.
-        failures: list to which this function appends an error for each unreadable photo that it leaves out; None, or a
-            photo in ``paths``, raises the error.
+        failures: empty list, to which this function appends an error for each unreadable photo that it leaves out.
 
     Returns:
         Dicts with ``file_name``, ``image_id``, ``height`` and ``width``, sorted by id within each path. The id is the
@@ -26,13 +25,13 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], failures: list[str] |
         the names of their folders.
 
     Raises:
-        InputError: a path is missing or does not have images, an image cannot be read, or two ids are equal.
+        InputError: a path does not have images, no photo can be read, or two ids are equal.
     """
     found: dict[str, tuple[Path, str]] = {}
     for path in paths:
         path, photos = Path(os.path.expanduser(path)), [Path(photo) for photo in expand_path(path)]
         if not photos:
-            raise InputError(f"{path}: no image found; name a folder with photos, or a photo")
+            raise InputError(f"{path}: no image found; name photos, a folder, or a pattern such as 'photos/*.jpg'")
         for photo in photos:
             folder = path if path.is_dir() else photo.parent
             found.setdefault(os.path.realpath(photo), (folder, photo.relative_to(folder).as_posix()))
@@ -47,7 +46,7 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], failures: list[str] |
         if image_id in records:
             raise InputError(f"{records[image_id]['file_name']} and {file} have the same name; rename one of them")
         if isinstance(size, InputError):
-            if failures is None or file in map(Path, paths) or len(failures) == len(found) - 1:
+            if len(failures) == len(found) - 1:
                 raise size
             failures.append(str(size))
             continue

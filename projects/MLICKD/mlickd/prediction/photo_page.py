@@ -150,8 +150,8 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
 
 def _write_preview(path: str) -> str:
     """Write a small JPEG of a photo next to its file, and return the path of the JPEG."""
-    file = RecordImage({"file_name": path})
-    image = Image.fromarray(file.decode(max_reduction(file.height, file.width, SIDE))[0])
-    image.thumbnail((SIDE, SIDE))
-    image.save(f"{path}.preview.jpg", quality=88)
+    image = RecordImage({"file_name": path})
+    preview = Image.fromarray(image.decode(max_reduction(image.height, image.width, SIDE))[0])
+    preview.thumbnail((SIDE, SIDE))
+    preview.save(f"{path}.preview.jpg", quality=88)
     return f"{path}.preview.jpg"

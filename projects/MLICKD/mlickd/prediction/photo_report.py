@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ STDIO = "-"
 
 
 def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
-    """Return the paths of the photos that a command line names, in its order, without repetitions.
+    """Return the paths of the photos that a command line names, in its order, one path of each file.
 
     Args:
         names: photos, folders or patterns (see :func:`expand_path`), or ``-`` for ``listed``.
@@ -30,16 +31,17 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
     Raises:
         InputError: a folder, a pattern or the list has no image. A missing photo is reported when it is read.
     """
-    photos: dict[str, None] = {}
+    photos: dict[str, str] = {}
     text = "".join(listed if STDIO in names else ())
     paths = text.split("\0") if "\0" in text else [line.strip() for line in text.split("\n")]
     for name in names:
         found = list(filter(None, paths)) if name == STDIO else expand_path(name)
         if not found:
             where = "standard input" if name == STDIO else name
-            raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")
-        photos.update(dict.fromkeys(found))
-    return list(photos)
+            raise InputError(f"{where}: no image found; name photos, a folder, or a pattern such as 'photos/*.jpg'")
+        for path in found:
+            photos.setdefault(os.path.realpath(path), path)
+    return list(photos.values())
 
 
 @dataclass

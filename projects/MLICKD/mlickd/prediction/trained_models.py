@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.evaluation.evaluator import inference_context
 from detectron2.structures import Instances
 from torch import nn
 
@@ -66,7 +65,7 @@ def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, I
 
 
 def _run_batch(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
-    with inference_context(model), torch.no_grad():
+    with torch.no_grad():
         outputs = [{key: value.to("cpu") for key, value in output.items()} for output in model(inputs)]
     # The evaluation also clips WSDDN's sums, which rounding may put outside of [0, 1].
     return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
@@ -74,6 +73,6 @@ def _run_batch(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, I
 
 def _activation_maps(classifier: nn.Module, sample: dict) -> np.ndarray:
     """Return the class activation maps (C, H, W) of a student for an input."""
-    with inference_context(classifier), torch.no_grad():
+    with torch.no_grad():
         (output,) = ClassifierWithActivationMaps(classifier)([sample])
     return output["activation_maps"].cpu().numpy()

@@ -52,7 +52,7 @@ def write_gallery_of_runs(
     The header of the gallery shows the mAP of each run that was evaluated on the dataset.
 
     Args:
-        dataset_name: dataset of the images. With ``photos``, only its classes are used, and it may be None.
+        dataset_name: dataset of the images; None with ``photos``.
         output_dir: folder of the gallery.
         teacher, baseline, distilled: ``OUTPUT_DIR`` of the runs; at least one.
         num_images: number of random images of the dataset.
@@ -72,10 +72,8 @@ def write_gallery_of_runs(
     """
     folders = {"teacher": teacher, "baseline": baseline, "distilled": distilled}
     folders = {role: find_run(folder) for role, folder in folders.items() if folder is not None}
-    if not folders or (dataset_name is None and not photos):
-        raise InputError(
-            "nothing to show; give at least one of --teacher, --baseline and --distilled, and --dataset or --photos"
-        )
+    if not folders or (dataset_name is None) == (not photos):
+        raise InputError("give at least one of --teacher, --baseline and --distilled, and either --dataset or --photos")
     records = photos or _choose_records(dataset_name, num_images, seed, image_ids)
     names, thresholds = _check_runs(folders, dataset_name, threshold)
     check_writable(Path(output_dir) / "index.html")
@@ -88,8 +86,8 @@ def write_gallery_of_runs(
         logger.info("%s: %d images", role, len(records))
         if activation_maps and role in STUDENTS:
             model = ClassifierWithActivationMaps(model)
-        outputs[role] = predict(cfg, model, records, None if photos else dataset_name)
-        if not photos and (report := report_path(folder, dataset_name)):
+        outputs[role] = predict(cfg, model, records, dataset_name)
+        if dataset_name and (report := report_path(folder, dataset_name)):
             means[role] = read_report(report)["metrics"]["mAP"]
     results = [
         image_result(record, names, thresholds=thresholds, **{r: outputs[r][record["image_id"]] for r in outputs})
@@ -99,7 +97,7 @@ def write_gallery_of_runs(
         results,
         names,
         output_dir,
-        title="Predictions" if photos else f"Predictions on {dataset_name}",
+        title=f"Predictions on {dataset_name}" if dataset_name else "Predictions",
         mean_average_precision={role: mean for role, mean in means.items() if mean is not None},
         thresholds=thresholds,
     )
@@ -108,7 +106,7 @@ def write_gallery_of_runs(
         path.parent.mkdir(exist_ok=True)
         draw_result_figure(result, names).save(path)
     remove_run_plots(output_dir)  # an earlier gallery may have shown other runs
-    if not photos:
+    if dataset_name:
         write_run_plots(output_dir, dataset_name, folders, names, thresholds, results)
     return index
 

@@ -40,7 +40,7 @@ def write_run_plots(
     folders: Mapping[str, str | Path],
     class_names: Sequence[str],
     thresholds: Mapping[str, np.ndarray | float],
-    results: Sequence[ImageResult] = (),
+    results: Sequence[ImageResult],
 ) -> None:
     """Write ``plots/*.png``, and ``plots.html`` with all of them, from the files of the runs.
 
@@ -72,7 +72,7 @@ def write_run_plots(
 
     def curves(path: Path) -> list[str]:
         """Draw the training curves of the students."""
-        draw_training_curves({role: stage_folders(folder) for role, folder in students.items()}, dataset_name, path)
+        draw_training_curves({role: _stage_folders(folder) for role, folder in students.items()}, dataset_name, path)
         return []
 
     def classes(path: Path) -> list[str]:
@@ -156,7 +156,7 @@ def remove_run_plots(output_dir: str | Path) -> None:
         (Path(output_dir) / path).unlink(missing_ok=True)
 
 
-def stage_folders(folder: str | Path) -> list[Path]:
+def _stage_folders(folder: str | Path) -> list[Path]:
     """Return the training folders of a student in order; ``feature`` comes before ``prediction`` if it exists."""
     folder = Path(folder)
     feature = folder.parent / "feature"

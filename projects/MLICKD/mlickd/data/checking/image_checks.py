@@ -1,7 +1,6 @@
 """Decode every image of a dataset, and find duplicates by a perceptual hash."""
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from mlickd.decoding import RecordImage, max_reduction
 from mlickd.errors import InputError
 from mlickd.files import file_digest
 from mlickd.progress import progress
-from mlickd.safe_images import collect_notes, note_pillow_warnings
+from mlickd.safe_images import collect_notes
 
 # Two images are near-duplicates if at most this number of the 64 bits of their hashes differ. Copies in other formats,
 # sizes and qualities differ in 0 to 5 bits. The two most similar of 400 drawn scenes differ in 13 bits.
@@ -45,17 +44,16 @@ class CheckedImage:
 
 def check_images(records: Sequence[dict], num_workers: int | None = None, title: str = "") -> list[CheckedImage]:
     """Decode the image of each record in threads (by default one per core), and check its size and content."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
-        note_pillow_warnings()
+    with ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
         return list(progress(pool.map(_check, records), title, "image", len(records)))
 
 
 def _check(record: dict) -> CheckedImage:
     try:
         with collect_notes() as notes:
-            file = RecordImage(record, check_size=True)
+            image = RecordImage(record, check_size=True)
             # Decoding a JPEG at a reduced scale still parses the whole file, so truncation is detected.
-            pixels, _ = file.decode(max_reduction(file.height, file.width, 2 * _HASH_SIDE))
+            pixels, _ = image.decode(max_reduction(image.height, image.width, 2 * _HASH_SIDE))
         digest = file_digest(record["file_name"])
     except (InputError, OSError) as error:
         return CheckedImage(record, str(error))

@@ -151,9 +151,7 @@ def check_datasets(
             "classes": dict(zip(labels.class_names, labels.positives.tolist(), strict=True)),
             "unknown": dict(zip(labels.class_names, labels.unknown.tolist(), strict=True)),
             "images_by_number_of_labels": {str(count): number for count, number in labels.per_image.items()},
-            "conditional": [
-                [None if np.isnan(value) else value for value in row] for row in labels.conditional.tolist()
-            ],
+            "conditional": labels.conditional.tolist(),
         }
     report.findings += [*_label_findings(report.labels), *_duplicates(images, report.labels)]
     report.findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
@@ -163,9 +161,11 @@ def check_datasets(
 def _load_records(name: str, findings: list[Finding]) -> list[dict] | None:
     """Return the records of a dataset, or None after an error. Append the error and logged warnings to the findings."""
     package, collector = logging.getLogger("mlickd"), logging.Handler(logging.WARNING)
-    collector.addFilter(lambda record: not record.name.endswith(".records"))  # these repeat `_label_findings`
+    # Warnings of these modules repeat other findings.
+    collector.addFilter(lambda record: not record.name.endswith((".records", ".safe_images")))
     collector.emit = lambda record: findings.append(Finding("warning", name, record.getMessage()))
     package.addHandler(collector)
+    package.propagate = False
     try:
         return dataset_records(name)
     except UnknownDatasetError:
@@ -173,6 +173,7 @@ def _load_records(name: str, findings: list[Finding]) -> list[dict] | None:
     except InputError as error:
         findings.append(Finding("error", name, f"cannot be loaded: {error}"))
     finally:
+        package.propagate = True
         package.removeHandler(collector)
 
 

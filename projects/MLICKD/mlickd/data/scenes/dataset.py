@@ -74,7 +74,7 @@ def write_scenes(
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(CATEGORY_NAMES)]
     for split, count in counts.items():
         rows, images, annotations = ["file_name,labels\n"], [], []
-        for index in progress(range(count), f"scenes_{split}", "image"):
+        for index in progress(range(count), split, "image"):
             scene = draw_scene(np.random.default_rng([seed, zlib.crc32(split.encode()), index]), side)
             name = f"{split}_{index:05d}.jpg"
             encoded = cv2.imencode(".jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]

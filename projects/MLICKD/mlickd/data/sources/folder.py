@@ -58,16 +58,18 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         if name in sources:
             raise InputError(f"{source[0]} and {sources[name][0]} have the labels of {name!r}; keep one")
         sources[name] = source
-    table, image_root, _ = sources.setdefault(split, [folder / f"labels_{split}.csv", folder / "images", read_table])
+    table, image_root, read = sources.setdefault(split, [folder / f"labels_{split}.csv", folder / "images", read_table])
     classes = folder / "classes.txt"
-    class_names = read_classes(classes) if classes.exists() else None
-    used = sources if class_names is None else [split]
+    class_names = read_classes(classes) if classes.exists() else []
+    used = [split] if class_names else sources
     contents = {name: sources[name][2](sources[name][0], class_names) for name in used}
-    if class_names is None:
+    if not class_names:
         classes, lists = table, [content.class_names() for content in contents.values()]
         class_names = lists[0] if lists.count(lists[0]) == len(lists) else sorted(set().union(*lists))
         if not class_names:
             raise InputError(f"{table}: has no label; export it with labels, or write classes.txt")
+        if read is read_table:  # checks that each class has a column
+            contents[split] = read_table(table, class_names)
     images = ImageFolder(image_root)
     rows = _image_labels(contents[split], images, class_names, classes)
     instances = folder / f"instances_{split}.json"
@@ -77,12 +79,18 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
     if repeated := [name for name, count in Counter(filter(None, image_names)).items() if count > 1]:
         raise InputError(f"{instances}: several images have a 'file_name' that means {repeated[0]}; correct them")
     listed = dict(zip(image_names, file.images if file else (), strict=True))
-    records = []
+    records, problems = [], []
     for name, (labels, ignored) in rows.items():
         path = os.path.join(images.root, name)
-        height, width = listed[name].size(path) if name in listed else image_size(path)
+        try:
+            height, width = listed[name].size(path) if name in listed else image_size(path)
+        except InputError as error:
+            problems.append(str(error))
+            continue
         record = {"file_name": path, "height": height, "width": width, "image_id": name, "labels": sorted(labels)}
         records.append({**record, "ignored_labels": sorted(ignored)} if ignored else record)
+    if problems:
+        raise InputError(f"{table}: {len(problems)} of {len(rows)} images cannot be used: {'; '.join(problems)}")
     boxes = _match_boxes(file, image_names, records, class_names, classes) if file else None
     return MultiLabelDataset(PackedRecords(records, boxes), class_names, f"{contents[split].format}, {table}")
 

@@ -1,7 +1,6 @@
 """Readers of the label files of annotation tools: tables, Label Studio, CVAT, and a folder for each class.
 
-A reader takes the path and the class names. For a table, None means the names in the `classes.txt` next to it, and an
-empty list means that the table defines them. datasets/README.md shows the forms.
+A reader takes the path and the class names; without names, the file defines them. datasets/README.md shows the forms.
 """
 
 import ast
@@ -60,7 +59,7 @@ def read_classes(path: Path) -> list[str]:
     return read_unique_lines(path, "write one class per line", lambda name, where: normalize_name(name))
 
 
-def read_table(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+def read_table(path: Path, class_names: Sequence[str]) -> LabelFile:
     """Read a table of labels, also from Roboflow (`_classes.csv`) or Label Studio."""
     text = read_text(path, REMEDY)
     first = next((line for line in text.split("\n") if line.strip(" \r,;\t")), "")
@@ -73,7 +72,7 @@ def read_table(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     return _read_rows(path, [row for row in rows if any(row[1])] or [(str(path), [])], class_names)
 
 
-def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Sequence[str] | None) -> LabelFile:
+def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Sequence[str]) -> LabelFile:
     """Return the content of (place, cells) rows. The first row is the header."""
     (where, header), *rows = rows
     while header and not header[-1]:
@@ -83,11 +82,9 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     label_studio, roboflow = "annotationid" in keys or path.suffix == ".json", path.name == "_classes.csv"
     if roboflow:
         class_names = names[1:]
-    elif class_names is None and not label_studio:
-        class_names = read_classes(path.with_name("classes.txt"))
     elif not class_names and not label_studio and not _LABELS.intersection(keys):
         class_names = [name for name, key in zip(names, keys, strict=True) if key not in _FILE | _IGNORED_COLUMNS]
-    known = set(class_names or ())
+    known = set(class_names)
     by_class = roboflow or (keys != ["filename", "labels"] and any(name in known for name in names))
 
     def meaning(name: str, key: str) -> str:
@@ -138,7 +135,7 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     if label_studio:
         return LabelFile("table or JSON-MIN of Label Studio", result)
     format = f"table with {'a column for each class' if by_class else 'labels'}"
-    return LabelFile(format, result, class_names or (), rows_add_up=not by_class)
+    return LabelFile(format, result, class_names, rows_add_up=not by_class)
 
 
 def _split_labels(text: str, known: Collection[str], separators: str = _SEPARATORS) -> list[str]:
@@ -179,7 +176,7 @@ def _names(labels: Iterable[object]) -> list[str]:
     return [normalize_name("/".join(map(str, label)) if isinstance(label, list) else str(label)) for label in labels]
 
 
-def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+def read_label_studio(path: Path, class_names: Sequence[str]) -> LabelFile:
     """Read the JSON or JSON-MIN of Label Studio. Labels are the choices, and the labels of regions."""
     where, rows = str(path), []
     try:
@@ -205,7 +202,7 @@ def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFil
     return LabelFile("JSON of Label Studio", rows)
 
 
-def read_cvat(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+def read_cvat(path: Path, class_names: Sequence[str]) -> LabelFile:
     """Read the XML that CVAT exports as "CVAT for images". Labels are the tags, and the labels of shapes."""
     text = read_text(path, REMEDY)
     try:
@@ -223,7 +220,7 @@ def read_cvat(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     return LabelFile("XML of CVAT for images", rows, list(declared))
 
 
-def read_coco_labels(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+def read_coco_labels(path: Path, class_names: Sequence[str]) -> LabelFile:
     """Read COCO-format JSON. Labels are the categories of the boxes."""
     file = read_coco(path)
     present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
@@ -236,7 +233,7 @@ def read_coco_labels(path: Path, class_names: Sequence[str] | None) -> LabelFile
     return LabelFile("COCO-format JSON", rows, list(names[present.any(axis=0)]))  # tools add categories without boxes
 
 
-def read_class_folders(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+def read_class_folders(path: Path, class_names: Sequence[str]) -> LabelFile:
     """Read a folder with a folder of photos for each class. Equal files in several folders are one photo."""
     first: dict[object, str] = {}
     rows = []
