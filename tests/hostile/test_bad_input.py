@@ -141,6 +141,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("generate-proposals --dataset tiny_fit tiny_val --output x", "--output", None),
     ("generate-proposals --dataset tiny_fit --workers -1", "--workers: -1", None),
     ("generate-proposals --dataset tiny_fit --set depth 3", "depth", None),
+    ("generate-proposals --images .", "--output", None),
     (f"{PREDICT} --json a --csv a", "--json a, --csv a", None),
     ("visualize --baseline run --output x", "--dataset", None),
     ("visualize --baseline run --dataset tiny_val --output photo.jpg", "photo.jpg", None),

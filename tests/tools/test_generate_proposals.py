@@ -21,10 +21,22 @@ def test_proposals_have_default_paths(tiny_scenes: Path, call_tool, tmp_path: Pa
         assert max(len(store[image_id][1]) for image_id in store) == 5
 
 
-def test_a_dataset_is_processed_in_parts(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("mlickd.data.proposals.dataset_proposals.IMAGES_PER_SHARD", 5)
-    arguments = ["generate_proposals", "--dataset", "tiny_test", "--method", "sliding", "--workers", 1, "--output"]
-    assert "part 2 of 2" in call_tool(*arguments, tmp_path / "parts", "--shard", "2/2").out
-    assert "12 images" in call_tool(*arguments, tmp_path / "parts").out
-    call_tool(*arguments, tmp_path / "whole", "--shard", "1/1")
-    assert ProposalStore(tmp_path / "parts").digest == ProposalStore(tmp_path / "whole").digest
+def test_folders_are_processed_in_parts(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mlickd.data.proposals.dataset_proposals.IMAGES_PER_SHARD", 2)
+    images = tiny_scenes / "tiny" / "images"
+    names = sorted(path.name for path in images.glob("test_*"))[:5]
+    (tmp_path / "some").mkdir()
+    for name in names:
+        (tmp_path / "some" / name).symlink_to(images / name)
+    arguments = ["generate_proposals", "--images", tmp_path / "some", "--method", "sliding"]
+    output = ["--workers", 1, "--output"]
+    assert "part 2 of 2" in call_tool(*arguments, *output, tmp_path / "parts", "--shard", "2/2").out
+    assert "5 images" in call_tool(*arguments, *output, tmp_path / "parts").out
+    call_tool(*arguments, *output, tmp_path / "whole", "--shard", "1/1")
+    parts, whole = ProposalStore(tmp_path / "parts"), ProposalStore(tmp_path / "whole")
+    assert list(whole) == names and parts.digest == whole.digest
+
+    (tmp_path / "some" / "phone.heic").touch()
+    result = call_tool(*arguments, "--shard", "1/1", *output, tmp_path / "readable")
+    assert result.status == 1 and "1 of 6 photos" in result.err and "phone.heic" in result.err
+    assert list(ProposalStore(tmp_path / "readable")) == names
