@@ -61,12 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Fill in the template of a page, and change links to files of the repository to links to pages."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.globals = {
-        "code": code,
-        "command": command,
-        "commands": commands,
-        "include": include,
-    }
+    environment.globals = {"code": code, "command": command, "commands": commands, "include": include}
     try:
         return environment.from_string(link_pages(markdown, "docs")).render()
     except Exception as error:

@@ -12,11 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlickd.config import default_config
-from mlickd.data import (
-    TrainingBatchSampler,
-    View,
-    build_train_loader,
-)
+from mlickd.data import TrainingBatchSampler, View, build_train_loader
 from mlickd.data.sampling import RandomCrop
 from mlickd.data.workers import PackedBatch
 

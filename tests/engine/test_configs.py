@@ -131,12 +131,7 @@ def merge_method(folder: str, method: str, output: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("folder", "method"),
-    [
-        *(("scenes", m) for m in METHODS),
-        *OTHERS[:3],
-        *((f, m) for f in FOLDERS[1:] for m in MAPS),
-    ],
+    ("folder", "method"), [*(("scenes", m) for m in METHODS), *OTHERS[:3], *((f, m) for f in FOLDERS[1:] for m in MAPS)]
 )
 def test_methods_take_a_step_in_each_stage(folder: str, method: str, trained_teacher: Callable, tmp_path: Path) -> None:
     config = merge_method(folder, method, tmp_path)

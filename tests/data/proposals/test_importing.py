@@ -10,12 +10,7 @@ from detectron2.structures import BoxMode
 from PIL import Image
 from scipy.io import savemat
 
-from mlickd.data.proposals.file_formats import (
-    read_detectron2_pickle,
-    read_mcg_folder,
-    read_release_list,
-    read_voc_mat,
-)
+from mlickd.data.proposals.file_formats import read_detectron2_pickle, read_mcg_folder, read_release_list, read_voc_mat
 from mlickd.data.proposals.importing import import_proposals
 from mlickd.errors import InputError
 

@@ -137,8 +137,7 @@ def test_shards_of_different_stores_are_refused(tmp_path: Path, changes: dict, f
 
 
 @pytest.mark.parametrize(
-    "box",
-    [[0, 0, np.nan, 10], [0, 0, np.inf, 10], [9, 0, 5, 10], [5, 0, 5, 10], [-1, 0, 5, 10], [0, 0, 40.5, 10]],
+    "box", [[0, 0, np.nan, 10], [0, 0, np.inf, 10], [9, 0, 5, 10], [5, 0, 5, 10], [-1, 0, 5, 10], [0, 0, 40.5, 10]]
 )
 def test_check_names_the_bad_box(tmp_path: Path, box: list[float]) -> None:
     records = [{"image_id": index, "width": 40, "height": 30} for index in range(5)]

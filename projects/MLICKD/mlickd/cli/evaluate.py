@@ -35,12 +35,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; -: print them instead of the tables")
     args = parser.parse_args()
     report = compare_scores(
-        args.runs,
-        dataset=args.dataset,
-        threshold=args.threshold,
-        topk=args.topk,
-        ap=args.ap,
-        resamples=args.bootstrap,
+        args.runs, dataset=args.dataset, threshold=args.threshold, topk=args.topk, ap=args.ap, resamples=args.bootstrap
     )
     if args.json == "-":
         print(strict_json(report))

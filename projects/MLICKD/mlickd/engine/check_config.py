@@ -68,10 +68,7 @@ _RULES: dict[str, _Rule] = {
     "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "one or more positive integers"),
     "INPUT.SIZE_TEST": _POSITIVE,
     "KD.FEATURE.WARMUP_ITERS": (lambda value: value >= -1, "-1 or more"),
-    "KD.METHOD_STAGES": (
-        lambda stages: tuple(stages) in (KD_STAGES, KD_STAGES[1:]),
-        f"{KD_STAGES} or {KD_STAGES[1:]}",
-    ),
+    "KD.METHOD_STAGES": (lambda stages: tuple(stages) in (KD_STAGES, KD_STAGES[1:]), f"{KD_STAGES} or {KD_STAGES[1:]}"),
     "KD.PREDICTION.STUDENT_TEMPERATURE": _POSITIVE,
     "KD.PREDICTION.TEACHER_TEMPERATURE": _POSITIVE,
     "KD.PREDICTION.TEMPERATURE": _POSITIVE,

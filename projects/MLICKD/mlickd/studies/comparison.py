@@ -16,12 +16,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.intervals import Summary, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.score_files import REPORT_FILE, SCORES_FILE, read_scores, results_folder
 from mlickd.files import require_file
-from mlickd.runs import (
-    STUDENT_CHECKPOINT,
-    data_record,
-    read_report,
-    run_config,
-)
+from mlickd.runs import STUDENT_CHECKPOINT, data_record, read_report, run_config
 
 from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method

@@ -29,10 +29,7 @@ _BySeed = Mapping[int | None, np.ndarray]
 
 
 def write_comparison_report(
-    comparison: Comparison,
-    *,
-    costs: Mapping[str, Mapping[str, float]] | None = None,
-    command: str = "",
+    comparison: Comparison, *, costs: Mapping[str, Mapping[str, float]] | None = None, command: str = ""
 ) -> tuple[str, list[str]]:
     """Write ``comparison.md``, ``comparison.json`` and the charts into the folder of a comparison.
 
@@ -139,9 +136,7 @@ def _markdown(rows: Sequence, headers: Sequence[str] | str) -> str:
 
 
 def _method_table(
-    comparison: Comparison,
-    values: Mapping[str, _BySeed],
-    costs: Mapping[str, Mapping[str, float]],
+    comparison: Comparison, values: Mapping[str, _BySeed], costs: Mapping[str, Mapping[str, float]]
 ) -> str:
     rows = []
     for name, by_seed in values.items():

@@ -32,12 +32,7 @@ def top_regions(instances: Instances, top_k: int = 10) -> Instances:
 
 
 def draw_regions(
-    image: np.ndarray,
-    instances: Instances | None,
-    class_names: Sequence[str],
-    *,
-    side: int,
-    top_k: int = 10,
+    image: np.ndarray, instances: Instances | None, class_names: Sequence[str], *, side: int, top_k: int = 10
 ) -> np.ndarray:
     """Draw the best regions in green with class and score, and the best one with a thick line.
 

@@ -243,12 +243,7 @@ def write_proposal_shard(path: Path, items: Sequence[Proposals], header: Mapping
 
 def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, num_images: int) -> dict[str, Any]:
     """Return the metadata that all shards of a store share."""
-    return {
-        "method": method,
-        "parameters": dict(parameters),
-        "image_digest": image_digest,
-        "num_images": num_images,
-    }
+    return {"method": method, "parameters": dict(parameters), "image_digest": image_digest, "num_images": num_images}
 
 
 def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:

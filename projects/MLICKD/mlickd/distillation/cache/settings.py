@@ -16,12 +16,7 @@ from mlickd.errors import InputError
 from mlickd.files import file_digest, require_file
 
 # Prefixes of the keys that determine the teacher's outputs, and keys that do not.
-_OUTPUT_KEYS = (
-    "MODEL.",
-    "INPUT.SIZE_TEST",
-    "INPUT.FORMAT",
-    "DATASETS.PROPOSALS.TOP_K",
-)
+_OUTPUT_KEYS = ("MODEL.", "INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K")
 _OTHER_KEYS = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.FEATURE_CACHE_MIB")
 
 

@@ -102,13 +102,7 @@ class LabelEmbeddingDistiller(FeatureDistiller):
     needs_labels: ClassVar[bool] = True
 
     @configurable
-    def __init__(
-        self,
-        *,
-        classifier: nn.Linear,
-        in_feature: str,
-        **base_arguments,
-    ):
+    def __init__(self, *, classifier: nn.Linear, in_feature: str, **base_arguments):
         """
         Args:
             classifier: linear classifier of the student.

@@ -2,14 +2,7 @@
 
 from .box_heads import AveragePoolBoxHead, VGGBoxHead
 from .oicr import OICRHeads
-from .wsddn import (
-    RegionPredictions,
-    WSDDNHeads,
-    mix_with_context,
-    normalize_features,
-    pooler_arguments,
-    region_scores,
-)
+from .wsddn import RegionPredictions, WSDDNHeads, mix_with_context, normalize_features, pooler_arguments, region_scores
 
 __all__ = [
     "AveragePoolBoxHead",
