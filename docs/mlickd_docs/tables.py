@@ -29,7 +29,7 @@ def fill_tables(text: str) -> str:
     """Return Markdown with the measured values in its tables.
 
     Raises:
-        LookupError: no row of the benchmark matches.
+        LookupError: no row of the benchmark matches, or no comparison has a method.
     """
     functions = {"overview": overview, "gains": gains, "benchmark": benchmark}
     text = _TABLE.sub(lambda table: f"<!-- {table[1]} -->\n\n{eval(table[1], functions)}\n\n<!-- end -->", text)
@@ -48,8 +48,8 @@ def overview(**studies: str) -> str:
         row = {"labeled photos": f"[{text}](../projects/MLICKD/results/README.md#{name})"}
         row |= {model: Summary(**content["summary"][model]["mAP"]).text() for model in _MODELS}
         gain = content["differences"]["distilled"]
-        row |= {f"gain in {key}": Summary(**gain[key]).interval_text() for key in _KEYS}
-        row["gain in mAP"] += f"; photos {_over_photos(content, 'distilled')}"
+        row["gain in mAP"] = _gain(content, "distilled")
+        row |= {f"gain in {key}": Summary(**gain[key]).interval_text() for key in _KEYS[1:]}
         rows.append(row)
     return _table(rows)
 
@@ -66,9 +66,9 @@ def gains(columns: dict[str, str], **methods: str) -> str:
         row = {"student": f"`{method}`{text}"}
         for title, names in columns.items():
             found = [content for content in map(_read, names.split()) if method in content["differences"]]
-            for content in found[:1]:
-                gain = Summary(**content["differences"][method]["mAP"]).interval_text()
-                row[title] = f"{gain}; photos {_over_photos(content, method)}"
+            row |= {title: _gain(content, method) for content in found[:1]}
+        if len(row) == 1:
+            raise LookupError(f"gains: no comparison has {method!r}")
         rows.append(row)
     return _table(rows)
 
@@ -77,9 +77,9 @@ def all_comparisons() -> str:
     """Return the page with all values, the machines and the command of each comparison."""
     parts = [
         "# All comparisons",
-        "Values are in percent: mean ± sample standard deviation over the seeds. Differences to the baseline are in "
+        "Values are in percent: mean ± sample standard deviation over the seeds. Gains over the baseline are in "
         "points, with 95% intervals over pairs with the same seed (Student's t) and, in the column `over photos`, of "
-        "mAP over resampled test photos. Minutes are the mean duration of a training, next to other programs. "
+        "mAP over resampled test photos. Minutes are the mean duration of a training, while other programs ran. "
         "`python docs/mlickd_docs/tables.py` writes this page from the JSON files next to it.",
     ]
     for path in sorted(RESULTS.glob("*.json")):
@@ -88,7 +88,7 @@ def all_comparisons() -> str:
             difference, row = content["differences"].get(method), {"": method}
             for key in _KEYS:
                 row[key] = Summary(**summary[key]).text()
-                row[f"{key} - baseline"] = Summary(**difference[key]).interval_text() if difference else ""
+                row[f"gain in {key}"] = Summary(**difference[key]).interval_text() if difference else ""
                 if key == "mAP":
                     row["over photos"] = _over_photos(content, method) if difference else ""
             seconds = [run["seconds"] for run in content["runs"] if run["method"] == method and run["seconds"]]
@@ -115,6 +115,11 @@ def _readme_cells(name: str) -> list[str]:
     gain = Summary(**content["differences"]["distilled"]["mAP"])
     means = [f"{content['summary'][model]['mAP']['mean']:.1f}" for model in _MODELS]
     return [*means, gain.interval_text(), str(gain.count)]
+
+
+def _gain(content: dict, method: str) -> str:
+    gain = Summary(**content["differences"][method]["mAP"]).interval_text()
+    return f"{gain}; photos {_over_photos(content, method)}"
 
 
 def _over_photos(content: dict, method: str) -> str:

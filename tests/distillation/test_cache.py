@@ -14,7 +14,7 @@ from scipy.special import softmax
 from helpers.cached_scenes import CachedScenes, samples, scenes_teacher_config, write_random_boxes
 from helpers.small_models import save_teacher, tensors_of
 from mlickd.data import ProposalStore, View, dataset_records
-from mlickd.data.build import build_mapper
+from mlickd.data.build import build_mapper, needs_proposals
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge, make_cache
 from mlickd.distillation.cache.making import _load_views
@@ -293,6 +293,7 @@ def test_other_proposals_are_refused_and_missing_ones_are_not_needed(scenes, pla
     path = tmp_path / "other"
     cfg = scenes.config("feature", plain, "DATASETS.PROPOSALS.TRAIN_FILES", (str(path),))
     CachedKnowledge(cfg)(samples(cfg, [(0, View(32))]))
+    assert not needs_proposals(cfg, training=True)
     write_random_boxes(path, "tiny_train", seed=9)
     with pytest.raises(InputError, match="made with proposals "):
         CachedKnowledge(cfg)

@@ -11,6 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
+from helpers.limits import largest_file
 from mlickd.engine.checkpointing import RunCheckpointer, check_initial_weights, decide_to_resume
 from mlickd.errors import InputError
 
@@ -165,3 +166,13 @@ def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> Non
         path.write_bytes(b"half")
     assert Run(tmp_path).resumed() == 1
     assert not any(path.exists() for path in unfinished) and of_another_run.exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.save(1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run.checkpointer.model = nn.Linear(100_000, 1)
+    with largest_file(100_000), pytest.raises(InputError, match=r"model_0000003.pth: .*model_0000001.pth is complete"):
+        run.checkpointer.save("model_0000003", iteration=3)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

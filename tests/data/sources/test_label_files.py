@@ -139,7 +139,7 @@ X = {"cat/x.jpg": ["cat", "dog"], "dog/z.jpg": ["dog"]}
     ("write", "form", "classes", "train", "other"),
     [
         (roboflow, "Roboflow", ["dog", "cat"], DOG, ("valid", {"a.jpg": []})),
-        (roboflow_boxes, "COCO", ["cat", "dog"], BOTH, ("valid", {"a.jpg": []})),
+        (roboflow_boxes, "COCO", ["dog", "cat"], DOG, ("valid", {"a.jpg": []})),
         (label_studio, "Label Studio", ["cat", "dog"], BOTH, ("all", BOTH)),
         (lambda pets: (pets / "labels_train.xml").write_text(CVAT), "CVAT", ["dog", "cat"], DOG, ("train", DOG)),
         (class_folders, "folder for each class", ["cat", "dog"], X, ("valid", {"dog/x.jpg": ["dog"]})),

@@ -72,7 +72,7 @@ def _read_photos(
         if root.resolve() in output.resolve().parents:  # what the command writes is not a photo of the user
             names = [name for name in names if output.resolve() not in (root.resolve() / name).parents]
         if odd := [ascii(name) for name in names if _UNLISTABLE.search(name)]:
-            problem = "left out because of control characters, or bytes that are not UTF-8, in their names"
+            problem = "skipped because of control characters, or bytes that are not UTF-8, in their names"
             logger.warning("%s: photos %s: %d; rename them: %s", root, problem, len(odd), shorten_list(odd, 3))
         usable = ((place, name) for name in names if not _UNLISTABLE.search(name))
         found = dict.fromkeys(usable, (set(), set(range(len(classes))))) | found

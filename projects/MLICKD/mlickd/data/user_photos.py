@@ -17,7 +17,7 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], failures: list[str]) 
 
     Args:
         paths: folders, photos or glob patterns, see :func:`expand_path`.
-        failures: empty list, to which this function appends an error for each unreadable photo that it leaves out.
+        failures: empty list, to which this function appends an error for each unreadable photo that it skips.
 
     Returns:
         Dicts with ``file_name``, ``image_id``, ``height`` and ``width``, sorted by id within each path. The id is the

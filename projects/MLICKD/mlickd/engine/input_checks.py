@@ -85,7 +85,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool
             return
     elif cfg.MODEL.WEIGHTS:
         remedy = "train it first"
-        if cfg.KD.STAGE == "prediction" and not eval_only:
+        if cfg.KD.STAGE == "prediction" and "feature" in cfg.KD.METHOD_STAGES and not eval_only:
             remedy = "run stage 1 first, skip it with KD.METHOD_STAGES \"('prediction',)\""
         require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", f"{remedy}, or give another path")
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")

@@ -34,14 +34,15 @@ class WeakDetectionEvaluator(RecordEvaluator):
     ``detection_results.json``. On a dataset without boxes it does nothing.
     """
 
-    def __init__(self, dataset_name: str, *, records: list[dict] | None = None, **options):
+    reads_boxes = True
+
+    def __init__(self, dataset_name: str, **options):
         """
         Args:
             dataset_name: registered dataset. If its metadata has the ``year`` 2007, VOC_AP uses the rule "voc07".
-            records: standard dataset dicts; by default the records of ``dataset_name``.
             options: see :class:`RecordEvaluator`.
         """
-        super().__init__(dataset_name, records=dataset_records(dataset_name) if records is None else records, **options)
+        super().__init__(dataset_name, **options)
         self.voc_ap = "voc07" if MetadataCatalog.get(dataset_name).get("year") == 2007 else "voc12"
         self.boxed_records = [record for record in self.records if "annotations" in record]
         self.box_classes = sorted({a["category_id"] for record in self.boxed_records for a in record["annotations"]})

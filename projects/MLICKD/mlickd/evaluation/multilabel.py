@@ -33,16 +33,18 @@ class RecordEvaluator(DatasetEvaluator):
     prediction of each ``image_id`` and requires a prediction for every record.
     """
 
+    reads_boxes = False
+
     def __init__(self, dataset_name: str, *, output_dir: str | None = None, records: list[dict] | None = None):
         """
         Args:
             dataset_name: registered dataset, recorded in the reports.
             output_dir: folder of the reports; None writes no reports.
-            records: standard dataset dicts; by default the records of ``dataset_name``, without boxes.
+            records: standard dataset dicts; by default the records of ``dataset_name``.
         """
         self.dataset_name = dataset_name
         self.output_dir = output_dir
-        self.records = catalog.dataset_records(dataset_name, boxes=False) if records is None else records
+        self.records = catalog.dataset_records(dataset_name, boxes=self.reads_boxes) if records is None else records
         self.class_names = catalog.class_names(dataset_name)
         self.image_ids = [str(record["image_id"]) for record in self.records]
         self.reset()

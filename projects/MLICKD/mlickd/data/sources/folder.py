@@ -64,10 +64,10 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
     used = [split] if class_names else sources
     contents = {name: sources[name][2](sources[name][0], class_names) for name in used}
     if not class_names:
-        classes, lists = table, [content.class_names() for content in contents.values()]
-        class_names = lists[0] if lists.count(lists[0]) == len(lists) else sorted(set().union(*lists))
-        if not class_names:
+        classes, lists = table, [names for content in contents.values() if (names := content.class_names())]
+        if not lists:
             raise InputError(f"{table}: has no label; export it with labels, or write classes.txt")
+        class_names = lists[0] if lists.count(lists[0]) == len(lists) else sorted(set().union(*lists))
         if read is read_table:  # checks that each class has a column
             contents[split] = read_table(table, class_names)
     images = ImageFolder(image_root)
@@ -90,7 +90,7 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         record = {"file_name": path, "height": height, "width": width, "image_id": name, "labels": sorted(labels)}
         records.append({**record, "ignored_labels": sorted(ignored)} if ignored else record)
     if problems:
-        raise InputError(f"{table}: {len(problems)} of {len(rows)} images cannot be used: {'; '.join(problems)}")
+        raise InputError(f"{table}: {len(problems)} of {len(rows)} images cannot be used: {shorten_list(problems, 20)}")
     boxes = _match_boxes(file, image_names, records, class_names, classes) if file else None
     return MultiLabelDataset(PackedRecords(records, boxes), class_names, f"{contents[split].format}, {table}")
 

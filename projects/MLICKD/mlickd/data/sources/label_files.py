@@ -85,7 +85,7 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     elif not class_names and not label_studio and not _LABELS.intersection(keys):
         class_names = [name for name, key in zip(names, keys, strict=True) if key not in _FILE | _IGNORED_COLUMNS]
     known = set(class_names)
-    by_class = roboflow or (keys != ["filename", "labels"] and any(name in known for name in names))
+    by_class = roboflow or (not label_studio and keys != ["filename", "labels"] and bool(known.intersection(names)))
 
     def meaning(name: str, key: str) -> str:
         if by_class and name in known:
@@ -100,7 +100,7 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     if wrong or (missing := [name for name in required if name not in columns]):
         raise InputError(
             f"{where}: the header is {shorten_list(header)!r}, column {(wrong or missing)[0]!r} is "
-            f"{'wrong' if wrong else 'missing'}; write 'file_name,labels', or 'file_name' and each class of classes.txt"
+            f"{'wrong' if wrong else 'missing'}; write 'file_name,labels', or 'file_name' and each class of the dataset"
         )
     if not known and not by_class and not label_studio:
         # Labels are joined by the first of these separators that occurs.

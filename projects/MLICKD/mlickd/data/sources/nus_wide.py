@@ -1,6 +1,6 @@
 """NUS-WIDE with 81 concepts from the official lists and labels; datasets/README.md shows the files.
 
-Flickr has lost some images, so copies of the dataset differ. Missing images are left out, with a warning that counts
+Flickr has lost some images, so copies of the dataset differ. Missing images are skipped, with a warning that counts
 them. The records do not have sizes, because the official files do not give them and reading all headers
 takes a long time. The mapper and the proposal methods decode the image anyway.
 """
@@ -68,7 +68,7 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_negatives:
         text = f"{len(missing)} of {len(kept)} images are not in {images.root}, such as {missing[0]}"
         if len(missing) == len(kept):
             raise InputError(f"{image_list}: {text}; put the images there")
-        logger.warning("%s: %s; left out", image_list, text)
+        logger.warning("%s: %s; skipped", image_list, text)
     paths = {name: os.path.join(images.root, name) for name in kept if name in images}
     records = [{"file_name": path, "image_id": name, "labels": kept[name]} for name, path in paths.items()]
     return MultiLabelDataset(PackedRecords(records), concepts, "lists of NUS-WIDE")
