@@ -66,7 +66,8 @@ def gains(columns: dict[str, str], **methods: str) -> str:
         row = {"student": f"`{method}`{text}"}
         for title, names in columns.items():
             found = [content for content in map(_read, names.split()) if method in content["differences"]]
-            row |= {title: _gain(content, method) for content in found[:1]}
+            if found:
+                row[title] = _gain(found[0], method)
         if len(row) == 1:
             raise LookupError(f"gains: no comparison has {method!r}")
         rows.append(row)
