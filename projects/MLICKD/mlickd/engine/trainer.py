@@ -16,6 +16,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
 from mlickd.data.build import labeled_fraction, model_class, needs_knowledge
@@ -48,9 +49,7 @@ class Trainer(DefaultTrainer):
         self.kind = model_class(cfg)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        # A cached teacher does not see the images.
-        live_teacher = load_teacher_config(cfg) if needs_knowledge(cfg) and not cfg.KD.CACHE else None
-        data_loader = self.build_train_loader(cfg, live_teacher)
+        data_loader = self.build_train_loader(cfg)
         model = distributed_model(model)
         self._trainer = TrainingLoop(
             model,
@@ -84,8 +83,13 @@ class Trainer(DefaultTrainer):
         logger.info("%s: %.2f million trainable parameters", type(model).__name__, trainable / 1e6)
         return model
 
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """See :func:`mlickd.data.build_train_loader`; a cached teacher does not see the images."""
+        live_teacher = load_teacher_config(cfg) if needs_knowledge(cfg) and not cfg.KD.CACHE else None
+        return build_train_loader(cfg, live_teacher)
+
     build_optimizer = staticmethod(build_optimizer)
-    build_train_loader = staticmethod(build_train_loader)
     build_test_loader = staticmethod(build_test_loader)
 
     @classmethod
