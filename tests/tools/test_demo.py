@@ -77,7 +77,7 @@ def test_photos_are_shown_corrected_and_downloaded(tiny_scenes: Path, tmp_path: 
     labels = {photo.name: sorted(model.predict(photo).labels, key=CATEGORY_NAMES.index) for photo in photos}
     with opened_demo(tmp_path, "--model", tmp_path, "--teacher", tmp_path / "teacher") as page:
         page.set_input_files("input[type=file]", [tmp_path / "broken.jpg", *photos])
-        page.get_by_text("Left out: broken.jpg").wait_for(timeout=60000)
+        page.get_by_text("Skipped: broken.jpg").wait_for(timeout=60000)
         wait_for_labels(page, labels, set(), tmp_path / "labels.csv")
         page.get_by_role("button", name="All labels are right").click()
         wait_for_labels(page, labels, {photos[0].name}, tmp_path / "labels.csv")
@@ -104,7 +104,7 @@ def test_200_photos_and_an_exported_student(tiny_scenes: Path, tmp_path: Path) -
         path.write_bytes(photo[: 100 if path.name == "7.jpg" else None])
     with opened_demo(tmp_path, "--model", tmp_path / "student.onnx") as page:
         page.set_input_files("input[type=file]", photos)
-        page.get_by_text("Left out: 7.jpg").wait_for(timeout=120000)
+        page.get_by_text("Skipped: 7.jpg").wait_for(timeout=120000)
         until(page, f"{CAPTIONS}.length", 199)
         assert page.get_by_label("Activation map").count() == 0
 

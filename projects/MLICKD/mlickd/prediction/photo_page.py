@@ -66,7 +66,7 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
             else:
                 labels = [label for label in names if label in prediction.labels]
                 photos.append(_Photo(path, _write_preview(path), replace(prediction, name=name), labels))
-        summary = "".join(["Photos: ", str(len(photos)), *(f"<br>Left out: {html.escape(row)}" for row in left_out)])
+        summary = "".join(["Photos: ", str(len(photos)), *(f"<br>Skipped: {html.escape(row)}" for row in left_out)])
         if not photos:
             raise gr.Error(summary, duration=None)
         index, shown = min(first, len(photos) - 1), gr.Column(visible=True)

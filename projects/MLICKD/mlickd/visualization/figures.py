@@ -34,7 +34,7 @@ ROW_HEIGHT = 66
 FONT_SIZE = 24
 LINE_HEIGHT = 34
 LETTER_WIDTH = 13
-# Rows of images for TensorBoard, in pixels, and the size of a caption in lines and letters.
+# Rows of images for TensorBoard, in pixels, and the size of a caption in lines and characters.
 TILE, TILE_GAP, TILE_CAPTION, TILE_FONT_SIZE = 256, 6, 62, 15
 CAPTION_LINES, CAPTION_LETTERS = 3, 30
 

@@ -169,12 +169,12 @@ class ImageFolder:
 
 
 def normalize_unicode(text: str) -> str:
-    """Return the text with composed letters, because macOS and other systems write them differently."""
+    """Return the text with composed characters, because macOS and other systems write them differently."""
     return unicodedata.normalize("NFC", text)
 
 
 def normalize_name(text: str) -> str:
-    """Return the name of a class with composed letters, and with one space for any white space."""
+    """Return the name of a class with composed characters, and with one space for any white space."""
     return normalize_unicode(" ".join(text.split()))
 
 
