@@ -111,7 +111,7 @@ def describe_student(comparison: Comparison, unlabeled: str) -> str:
         f"{len(scores.scores)} photos are only for the test: {dataset_root() / 'photos/labels_test.csv'}.{few} "
         f"Results of {run} there, in percent with the {100 * CONFIDENCE:g}% interval over resampled photos: "
         f"{', '.join(results)}.",
-        "The chosen model is least sure about these "
+        "The model is least sure about these "
         f"{'unlabeled photos; label them next' if unlabeled else 'test photos'} (largest mean entropy of the scores). "
         "Its predictions:",
         "\n".join(f"    {predictions[i].name}: {', '.join(predictions[i].labels) or 'no label'}" for i in order),
