@@ -68,7 +68,8 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         if not lists:
             raise InputError(f"{table}: has no label; export it with labels, or write classes.txt")
         class_names = lists[0] if lists.count(lists[0]) == len(lists) else sorted(set().union(*lists))
-        if read is read_table:  # checks that each class has a column
+        # A table needs a column for each class, also for the classes of other tables.
+        if read is read_table and contents[split].class_names() != class_names:
             contents[split] = read_table(table, class_names)
     images = ImageFolder(image_root)
     rows = _image_labels(contents[split], images, class_names, classes)
